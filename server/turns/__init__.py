@@ -1,0 +1,1 @@
+"""Who speaks when: speech segmentation, endpointing and the turn machine. Sans-I/O."""

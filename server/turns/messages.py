@@ -1,0 +1,209 @@
+"""What the turn machine is told and what it asks for: two closed unions of plain values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+# ── inputs ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class CallUp:
+    """The caller can hear us. ``resumed`` when an earlier agent already spoke in this call."""
+
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStart:
+    """The caller began to speak at sample ``offset``."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStop:
+    """The caller's speech ended at sample ``offset``, heard at ``at`` (ns)."""
+
+    offset: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptReady:
+    """The words of one revision; ``text`` is empty where there were none."""
+
+    revision: int
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFailed:
+    """Speech recognition gave up on one revision."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudible:
+    """The first sample of the running reply was sent."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class EffectStarted:
+    """The running reply has begun something that cannot be undone: the turn may not be reopened."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """The running reply is complete and all of it was played (or there was nothing to play)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyCloses:
+    """The running reply will end the call or hand it over once it was played."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandOffFailed:
+    """The transfer was refused or never answered; the conversation goes on with a spoken outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPress:
+    """A DTMF digit."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldChange:
+    """The far end put us on hold, or took us back."""
+
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LegGone:
+    """The call is over."""
+
+
+TurnInput = (
+    CallUp | SpeechStart | SpeechStop | TranscriptReady | TranscriptFailed | ReplyAudible | EffectStarted
+    | ReplyDone | ReplyCloses | HandOffFailed | KeyPress | HoldChange | LegGone
+)  # fmt: skip
+
+
+# ── outputs ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class FarewellReason(enum.StrEnum):
+    """Why the agent ends the call by itself."""
+
+    SILENCE = "silence_timeout"
+    DURATION = "duration_limit"
+    TURNS = "turn_limit"
+    SPEECH = "speech_error"
+    NO_REPLY = "llm_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Play the greeting (or, resumed, say that we are back) as reply ``turn``."""
+
+    turn: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Transcribe samples ``start`` to ``stop``."""
+
+    revision: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropTranscript:
+    """The caller went on: the result of this revision is no longer wanted."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Answer the caller. ``speech_stop_at`` (ns) is when the last speech was heard, for the ledger."""
+
+    turn: int
+    text: str
+    source: str
+    """``speech`` or ``dtmf``."""
+    confidence: float
+    speech_stop_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Stop working on a reply. ``reopen``: undo it in the dialogue, the same turn will be said anew."""
+
+    turn: int
+    reopen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PausePlayout:
+    """The caller speaks over us."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlayout:
+    """It was no interruption."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlayout:
+    """It was one: drop the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSilence:
+    """Ask whether the caller is still there, as reply ``turn``."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakHandOffFailure:
+    """Say that nobody could be reached, as reply ``turn``."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """Say goodbye as reply ``turn``, then hang up."""
+
+    turn: int
+    reason: FarewellReason
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpNow:
+    """End the call without waiting for anything."""
+
+
+TurnOutput = (
+    Greet | Transcribe | DropTranscript | StartReply | CancelReply | PausePlayout | ResumePlayout
+    | StopPlayout | PromptSilence | SpeakHandOffFailure | Farewell | HangUpNow
+)  # fmt: skip
