@@ -5,7 +5,9 @@
     SipError
     ├── RemoteProtocolError   the peer did something wrong; carries the status code to answer with
     ├── LocalProtocolError    we asked for something the protocol does not allow now
-    └── LegProtocolError      a door or an agent sent something that is not leg protocol
+    ├── LegProtocolError      a door or an agent sent something that is not leg protocol
+    ├── RtpError              a datagram on a media port that is not RTP
+    └── ConfigurationError    the process was given something it cannot start with
 """
 
 from __future__ import annotations
@@ -30,3 +32,11 @@ class LocalProtocolError(SipError):
 
 class LegProtocolError(SipError):
     """Bytes on the leg socket that are not leg protocol."""
+
+
+class RtpError(SipError):
+    """A datagram on a media port that is not RTP, or a payload that is not what its type says."""
+
+
+class ConfigurationError(SipError):
+    """The configuration cannot be used; the message says what was expected instead."""
