@@ -41,14 +41,10 @@ class AgentProcessConfig:
     """SIP URI of the person to transfer to; empty: nobody."""
     capacity: int = 2
     knowledge_collection: str = "clinic"
-    knowledge_threshold: float = 0.0
-    """Confidence below which a passage is no answer; 0 takes the agent file's."""
     voice: str = ""
     records_required: bool = True
     """Refuse new calls while they cannot be recorded."""
     heartbeat_ms: int = 250
-    scripted: bool = False
-    """Answer with scripted instant models (load benchmarks only)."""
     turns: TurnSettings = field(default_factory=TurnSettings)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final, Literal, assert_never
 
 from server.turns.endpointing import required_silence_ms, words
 from server.turns.messages import (
@@ -340,7 +340,7 @@ class TurnMachine:
             return
         self._commit(text, "speech", segment, now)
 
-    def _commit(self, text: str, source: str, segment: _Segment | None, now: int) -> None:
+    def _commit(self, text: str, source: Literal["speech", "dtmf"], segment: _Segment | None, now: int) -> None:
         if self._caller_turns >= self._settings.max_turns:
             self._farewell(FarewellReason.TURNS, now)
             return

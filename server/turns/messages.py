@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Literal
 
 # ── inputs ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,8 +148,7 @@ class StartReply:
 
     turn: int
     text: str
-    source: str
-    """``speech`` or ``dtmf``."""
+    source: Literal["speech", "dtmf"]
     confidence: float
     speech_stop_at: int
 

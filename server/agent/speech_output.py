@@ -1,0 +1,220 @@
+"""What the agent says on one leg: clauses in, audio to the door, playout marks back.
+
+Keeps, for each utterance, its text and how much of it was really sent, so that history holds what the
+caller heard and not what was generated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from models.errors import ModelError
+from models.protocols import TextToSpeech
+from server.agent.phrases import PhraseBook
+from server.agent.resampling import Resampler
+from server.dialogue.replies import Role
+from sip import leg_protocol as leg
+
+_MAX_CLAUSES = 64
+_TTS_RETRIES = 10
+_TTS_RETRY_S = 0.4
+"""A killed voice worker is back within about 3 s."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One clause on its way to the caller's ear."""
+
+    utterance_id: int
+    turn: int
+    text: str
+    role: Role
+    samples: int = 0
+    """Sent to the door so far."""
+    complete: bool = False
+    """``samples`` is final."""
+    played: int = 0
+    over: bool = False
+    """Finished or stopped: ``played`` is final."""
+    paused: bool = False
+    """It was paused once: its clock no longer tells how much was played, only marks do."""
+    said_at: int = 0
+    first_audio_at: int = 0
+    started_at: int = 0
+
+    def heard(self) -> str:
+        """Return the words of it that were played (in proportion to the samples)."""
+        if not self.played:
+            return ""
+        if self.complete and self.played >= self.samples:
+            return self.text
+        spoken = self.text.split()
+        # While the clause is still being synthesised its length is not known; its pace is.
+        total = self.samples if self.complete else max(self.samples, len(spoken) * 3000)
+        return " ".join(spoken[: int(len(spoken) * self.played / total)])
+
+
+@dataclass(slots=True)
+class _Reply:
+    turn: int
+    utterances: list[Utterance] = field(default_factory=list)
+    closed: bool = False
+    """No further clause follows."""
+    audible: bool = False
+    reported: bool = False
+
+
+class SpeechOutput:
+    """One leg's speech output. One reply at a time."""
+
+    def __init__(
+        self,
+        leg_id: int,
+        *,
+        rate_hz: int,
+        tts: TextToSpeech,
+        phrases: PhraseBook,
+        voice: str,
+        send: Callable[[leg.AgentMessage], None],
+        clock: Callable[[], int],
+        on_audible: Callable[[int], None],
+        on_done: Callable[[int], None],
+        on_failure: Callable[[int], None],
+        first_utterance_id: int = 1,
+    ) -> None:
+        self._leg_id = leg_id
+        self._rate_hz = rate_hz
+        self._tts = tts
+        self._phrases = phrases
+        self._voice = voice
+        self._send = send
+        self._clock = clock
+        self._on_audible, self._on_done, self._on_failure = on_audible, on_done, on_failure
+        self._next_id = first_utterance_id
+        self._reply = _Reply(0, closed=True, reported=True)
+        self._queue: asyncio.Queue[Utterance] = asyncio.Queue(_MAX_CLAUSES)
+        self._by_id: dict[int, Utterance] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    # ── what the session does ────────────────────────────────────────────────────────────────────
+
+    def begin(self, turn: int) -> None:
+        """Begin reply ``turn``; what was still wanted of an earlier one is dropped."""
+        self.drop()
+        self._reply = _Reply(turn)
+        self._by_id.clear()
+        self._task = asyncio.create_task(self._speak(self._queue), name=f"speak-{self._leg_id}")
+
+    async def say(self, text: str, role: Role) -> None:
+        """Queue one clause; waits while too many are queued."""
+        utterance = Utterance(self._next_id, self._reply.turn, text, role, said_at=self._clock())
+        self._next_id += 1
+        self._reply.utterances.append(utterance)
+        self._by_id[utterance.utterance_id] = utterance
+        await self._queue.put(utterance)
+
+    def close(self) -> None:
+        """The reply is complete; ``on_done`` follows when all of it was played."""
+        self._reply.closed = True
+        self._report()
+
+    def drop(self) -> None:
+        """Give up what is not yet at the door."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._queue = asyncio.Queue(_MAX_CLAUSES)
+        self._reply.reported = True
+
+    def utterances(self) -> list[Utterance]:
+        """Return the running or last reply's utterances."""
+        return self._reply.utterances
+
+    def heard(self) -> str:
+        """Return what the caller heard of the running or last reply."""
+        parts = (utterance.heard() for utterance in self._reply.utterances)
+        return " ".join(part for part in parts if part)
+
+    def settle(self, now: int) -> None:
+        """Estimate what was played up to ``now`` where no mark has said so yet (a stop takes a tick)."""
+        for utterance in self._reply.utterances:
+            if utterance.started_at and not utterance.over and not utterance.paused:
+                elapsed = max(0, now - utterance.started_at) * self._rate_hz // 1_000_000_000
+                utterance.played = max(utterance.played, min(elapsed, utterance.samples))
+
+    def on_mark(self, mark: leg.Mark) -> None:
+        """Take in a playout mark."""
+        utterance = self._by_id.get(mark.utterance_id)
+        if utterance is None:
+            return
+        utterance.played = max(utterance.played, mark.played)
+        match mark.kind:
+            case leg.MarkKind.STARTED:
+                utterance.started_at = mark.at_ns
+                if not self._reply.audible:
+                    self._reply.audible = True
+                    self._on_audible(utterance.turn)
+            case leg.MarkKind.FINISHED | leg.MarkKind.STOPPED:
+                utterance.over = True
+                self._report()
+            case leg.MarkKind.OVERFLOW:
+                _log.error("playout_overflow")
+            case leg.MarkKind.PAUSED:
+                utterance.paused = True
+            case leg.MarkKind.RESUMED:
+                pass
+
+    def _report(self) -> None:
+        reply = self._reply
+        if reply.reported or not reply.closed or not all(u.over for u in reply.utterances):
+            return
+        reply.reported = True
+        self._on_done(reply.turn)
+
+    # ── synthesis ────────────────────────────────────────────────────────────────────────────────
+
+    async def _speak(self, queue: asyncio.Queue[Utterance]) -> None:
+        while True:
+            utterance = await queue.get()
+            if (pcm := self._phrases.get(utterance.text)) is not None:
+                self._play(utterance, pcm, final=True)
+            elif not await self._synthesise(utterance):
+                self._on_failure(utterance.turn)
+                return
+
+    async def _synthesise(self, utterance: Utterance) -> bool:
+        """Stream one clause to the door, over a restart of the voice worker if need be."""
+        for _ in range(_TTS_RETRIES):
+            try:
+                await self._stream(utterance, skip=utterance.samples)
+            except ModelError as error:
+                _log.warning("voice_failed", extra={"error": type(error).__name__})
+                if not error.retryable:
+                    return False
+                await asyncio.sleep(_TTS_RETRY_S)
+            else:
+                return True
+        return False
+
+    async def _stream(self, utterance: Utterance, *, skip: int) -> None:
+        """Synthesise and send, leaving out the first ``skip`` samples (sent before a restart)."""
+        resampler: Resampler | None = None
+        async for chunk in self._tts.synthesise(utterance.text, voice=self._voice):
+            resampler = resampler or Resampler(chunk.rate_hz, self._rate_hz)
+            pcm = resampler.feed(chunk.pcm, final=chunk.final)
+            left_out = min(skip, len(pcm) // 2)
+            skip -= left_out
+            self._play(utterance, pcm[2 * left_out :], final=chunk.final)
+
+    def _play(self, utterance: Utterance, pcm: bytes, *, final: bool) -> None:
+        if pcm and not utterance.first_audio_at:
+            utterance.first_audio_at = self._clock()
+        utterance.samples += len(pcm) // 2
+        utterance.complete = final
+        if pcm or final:
+            self._send(leg.Play(self._leg_id, utterance.utterance_id, pcm, final))
