@@ -80,8 +80,8 @@ class SipSettings(Section):
     handoff_target: str = ""
     """SIP URI to which a caller is transferred who asks for a person, where the agent's own file names none.
     Empty: the caller is told that nobody can be reached."""
-    media_timeout_s: PositiveFloat = 20.0
-    """A call without any RTP for so long (and not on hold) is ended."""
+    media_timeout_s: PositiveFloat = 30.0
+    """A call that is not on hold ends after so long without RTP and without signalling."""
     agent_wait_s: PositiveFloat = 10.0
     """How long callers are kept when the agent is gone, before they are handed over to a person."""
 
@@ -112,36 +112,43 @@ class AgentSettings(Section):
     """Folder that holds ``agent.yaml`` and the agent's documents."""
     spare: bool = True
     """Keep a second agent process loaded, so that a killed or hung one is replaced at once."""
-    vad_threshold: Share = 0.5
-    """Speech probability from which a window of 32 ms counts as speech."""
+
+
+class TurnTakingSettings(Section):
+    """Who speaks when. Shorter silences answer sooner and cut off more callers."""
+
+    speech_threshold: Share = 0.5
+    """Probability from which a window of 32 ms counts as speech."""
+    silence_threshold: Share = 0.35
+    """Probability below which a window counts as silence."""
     speech_start_ms: PositiveInt = 96
-    """Speech must last so long to count as begun."""
-    speculation_silence_ms: PositiveInt = 96
-    """Silence after which transcription and answer are begun, unheard."""
+    """Speech must last so long to count as begun; also the delay of a barge-in."""
+    speech_stop_ms: PositiveInt = 64
+    """Silence must last so long to count as a pause."""
+    early_transcribe_ms: PositiveInt = 160
+    """Silence after which the turn so far is transcribed, before it is known to be over."""
     endpoint_silence_ms: PositiveInt = 450
-    """Silence after which the caller's turn is over. Shorter answers sooner and cuts off more callers."""
-    endpoint_silence_max_ms: PositiveInt = 1200
-    """The same when what was said sounds unfinished."""
-    barge_in: bool = True
-    """A caller who speaks stops the agent."""
-    barge_in_ms: PositiveInt = 128
-    """Speech must last so long to pause the agent."""
-    false_interruption_ms: PositiveInt = 900
-    """Without words for so long, paused playout goes on where it was."""
-    silence_prompt_s: PositiveFloat = 8.0
+    """Silence that ends a turn which sounds finished."""
+    unfinished_silence_ms: PositiveInt = 1200
+    """Silence that ends a turn which breaks off, or a number being dictated."""
+    utterance_limit_ms: PositiveInt = 28_000
+    """A turn longer than this is cut and answered."""
+    transcribe_limit_ms: PositiveInt = 6_000
+    """A transcription that takes longer is given up."""
+    reply_limit_ms: PositiveInt = 20_000
+    """A reply without its first words for so long is given up: an honest sentence, then a person."""
+    dtmf_gap_ms: PositiveInt = 1_000
+    """Pause that ends a row of key presses; ``#`` ends it at once."""
+    silence_prompt_ms: PositiveInt = 8_000
     """Silence after which the caller is asked whether they are still there."""
-    silence_farewell_s: PositiveFloat = 30.0
+    silence_farewell_ms: PositiveInt = 30_000
     """Silence after which the agent says goodbye and hangs up."""
-    filler_ms: PositiveInt = 900
-    """Waiting time after which a filler ("one moment") is said."""
-    reply_limit_s: PositiveFloat = 12.0
-    """A reply without any content for so long is given up: an honest sentence, then a person."""
+    closing_limit_ms: PositiveInt = 25_000
+    """Longest time between the decision to hang up and hanging up."""
     max_turns: PositiveInt = 60
     """Turns of one call, then farewell."""
-    max_call_s: PositiveInt = 1800
+    max_call_s: PositiveInt = 1_200
     """Length of one call, then farewell."""
-    threads: PositiveInt = 1
-    """Threads of the voice activity detector."""
 
 
 class SpeechSettings(Section):
@@ -226,11 +233,9 @@ class KnowledgeSettings(Section):
     """The knowledge base: documents in, passages with sources out."""
 
     collection: str = Field(default="", pattern=r"^$|^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$")
-    """Collection that the agent searches. Empty: the agent's name."""
-    score_threshold: Share = 0.35
-    """Passages scored below it count as not found: the agent says that it does not know."""
-    passages: PositiveInt = 3
-    """Passages looked up for one question."""
+    """Collection that the agent searches. Empty: the agent file's."""
+    score_threshold: Share = 0.0
+    """Passages scored below it count as not found: the agent says that it does not know. 0: the agent file's."""
     embedding_model: str = "minilm"
     """Name in the catalogue."""
     embedding_model_path: OwnerPath | None = None
@@ -329,6 +334,7 @@ class Settings(BaseSettings):
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()
     agent: AgentSettings = AgentSettings()
+    turns: TurnTakingSettings = TurnTakingSettings()
     speech: SpeechSettings = SpeechSettings()
     tts: TtsSettings = TtsSettings()
     llm: LlmSettings = LlmSettings()

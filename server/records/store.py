@@ -161,7 +161,7 @@ def close_interrupted(connection: Connection) -> int:
 
 
 def open_calls(connection: Connection) -> list[dict[str, Any]]:
-    """Return calls without an end, with their last sequence and snapshot, for an agent that takes over."""
+    """Return calls without an end, each with its last sequence and snapshot, for an agent that takes over."""
     found = []
     for row in connection.execute(
         select(schema.call).where(schema.call.c.ended_at.is_(None)).order_by(schema.call.c.started_at)
@@ -178,7 +178,7 @@ def open_calls(connection: Connection) -> list[dict[str, Any]]:
         found.append(
             {
                 **_plain(row),
-                "last_sequence": last_sequence or 0,
+                "sequence": last_sequence or 0,
                 "snapshot": snapshot["state"] if snapshot is not None else None,
                 "snapshot_sequence": snapshot["sequence"] if snapshot is not None else 0,
             }

@@ -160,7 +160,7 @@ def test_an_agent_that_takes_over_finds_sequence_and_last_state(engine: Engine) 
     write(engine, started(), snapshot(2, "first"), turn(3), snapshot(4, "second"), turn(5))
     with engine.connect() as connection:
         (call,) = store.open_calls(connection)
-    assert (call["call_id"], call["last_sequence"]) == ("c1", 5)
+    assert (call["call_id"], call["sequence"]) == ("c1", 5)
     assert call["snapshot"] == {"version": 1, "history": ["second"]}
 
 

@@ -1,0 +1,213 @@
+"""Makes each process's configuration, a plain dataclass of its room, from the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.model_store import model_path
+from models.worker_config import LlmServerConfig, PiperWorkerConfig, SpeechWorkerConfig
+from server.agent.config import AgentProcessConfig
+from server.config import Settings
+from server.control.config import ControlConfig
+from server.errors import ConfigurationError
+from server.turns.settings import TurnSettings
+from sip.config import LEG_SOCKET, STATUS_SOCKET, SipConfig
+
+_TREE: Final = Path(__file__).resolve().parents[1]
+_MAX_SOCKET_PATH: Final = 107
+"""Longest path of a unix socket on Linux (``sun_path``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """What of the agent file other processes must know."""
+
+    name: str
+    collection: str
+    handoff_target: str
+    voice: str
+    system_messages: tuple[str, ...] = ()
+    """Prompts of which the language model's server keeps the prefix warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfigs:
+    """The configurations of all processes of one ``landline serve``. ``llm`` is None with a server of one's own."""
+
+    sip: SipConfig
+    agent: AgentProcessConfig
+    control: ControlConfig
+    speech: SpeechWorkerConfig
+    tts: PiperWorkerConfig
+    llm: LlmServerConfig | None
+    tts_python: Path
+
+
+def build(
+    settings: Settings, identity: AgentIdentity, *, llm_port: int, fresh_start: bool = True
+) -> ProcessConfigs:
+    """Return the configurations. ``llm_port`` is the embedded server's, chosen by the supervisor.
+
+    Raises :class:`server.errors.ConfigurationError` when the run directory's path is too long for a socket.
+    """
+    run = settings.run_path.resolve()
+    longest = len(os.fsencode(run / STATUS_SOCKET))
+    if longest > _MAX_SOCKET_PATH:
+        raise ConfigurationError(
+            f"run_directory: {run} is too long for sockets ({longest} bytes with the socket's name);"
+            f" expected at most {_MAX_SOCKET_PATH}"
+        )
+    llm_base_url = f"http://127.0.0.1:{llm_port}/v1"
+    if settings.llm.mode == "openai":
+        llm_base_url = settings.llm.base_url.rstrip("/")
+    return ProcessConfigs(
+        sip=_sip(settings, identity, run),
+        agent=_agent(settings, identity, run, llm_base_url),
+        control=_control(settings, identity, run, llm_base_url, fresh_start=fresh_start),
+        speech=_speech(settings, run),
+        tts=_tts(settings, run),
+        llm=_llm(settings, identity, llm_port) if settings.llm.mode == "embedded" else None,
+        tts_python=settings.tts.python or _TREE / ".venv-piper" / "bin" / "python",
+    )
+
+
+def default_models(settings: Settings) -> tuple[str, ...]:
+    """Return the catalogue's names that these settings need."""
+    names = ["silero-vad"]
+    if settings.speech.model_path is None:
+        names.append(settings.speech.model)
+    if settings.knowledge.embedding_model_path is None:
+        names.append(settings.knowledge.embedding_model)
+    if settings.tts.voice_path is None:
+        names.append(settings.tts.voice)
+    if settings.llm.mode == "embedded" and settings.llm.model_path is None:
+        names.append(settings.llm.model)
+    return tuple(names)
+
+
+def write_config(path: Path, config: Any) -> None:
+    """Write one configuration as JSON, readable by the owner only: it may hold a key."""
+    text = json.dumps(dataclasses.asdict(config), default=str, indent=1)
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _sip(settings: Settings, identity: AgentIdentity, run: Path) -> SipConfig:
+    return SipConfig(
+        run_directory=str(run),
+        **settings.sip.model_dump(exclude={"handoff_target"}),
+        handoff_target=identity.handoff_target or settings.sip.handoff_target,
+        shutdown_s=max(1.0, settings.supervisor.goodbye_timeout_s - 2.0),
+    )
+
+
+def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url: str) -> AgentProcessConfig:
+    embedded = settings.llm.mode == "embedded"
+    adapter = settings.llm.adapter
+    if adapter == "auto":
+        adapter = "structured" if embedded else "native"
+    return AgentProcessConfig(
+        name="agent",
+        leg_socket=str(run / LEG_SOCKET),
+        control_socket=str(run / "control.sock"),
+        speech_socket=str(run / "speech.sock"),
+        tts_socket=str(run / "tts.sock"),
+        vad_model=str(model_path("silero-vad", settings.models_directory)),
+        agent_folder=str(settings.agent.folder.resolve()),
+        agent_database=str(settings.data_directory / "agents" / f"{identity.name}.sqlite3"),
+        phrase_directory=str(settings.cache_directory / "phrases"),
+        llm_base_url=llm_base_url,
+        llm_model=settings.llm.model if embedded else settings.llm.served_model,
+        llm_adapter=adapter,
+        llm_slots=settings.llm.slots,
+        llm_api_key=settings.llm.api_key.get_secret_value(),
+        handoff_target=identity.handoff_target or settings.sip.handoff_target,
+        capacity=settings.sip.call_limit,
+        knowledge_collection=settings.knowledge.collection or identity.collection,
+        knowledge_threshold=settings.knowledge.score_threshold,
+        voice=identity.voice,
+        records_required=settings.records.required,
+        turns=TurnSettings(**settings.turns.model_dump()),
+    )
+
+
+def _control(
+    settings: Settings, identity: AgentIdentity, run: Path, llm_base_url: str, *, fresh_start: bool
+) -> ControlConfig:
+    return ControlConfig(
+        control_socket=str(run / "control.sock"),
+        http_host=settings.http.host,
+        http_port=settings.http.port,
+        records_url=settings.records_url,
+        records_required=settings.records.required,
+        records_busy_timeout_ms=settings.records.busy_timeout_ms,
+        records_queue_limit=settings.records.queue_limit,
+        records_batch_limit=settings.records.batch_limit,
+        disk_free_min_bytes=settings.records.disk_free_min_mb << 20,
+        data_directory=str(settings.data_directory),
+        knowledge_directory=str(settings.knowledge_directory),
+        knowledge_collection=settings.knowledge.collection or identity.collection,
+        knowledge_lock_timeout_s=settings.knowledge.lock_timeout_s,
+        sip_status_socket=str(run / STATUS_SOCKET),
+        speech_socket=str(run / "speech.sock"),
+        tts_socket=str(run / "tts.sock"),
+        llm_base_url=llm_base_url,
+        llm_api_key=settings.llm.api_key.get_secret_value(),
+        fresh_start=fresh_start,
+        log_level=settings.logging.level,
+    )
+
+
+def _speech(settings: Settings, run: Path) -> SpeechWorkerConfig:
+    speech, knowledge = settings.speech, settings.knowledge
+    return SpeechWorkerConfig(
+        socket=run / "speech.sock",
+        stt_path=speech.model_path or model_path(speech.model, settings.models_directory),
+        stt_name="" if speech.model_path else speech.model,
+        embedding_path=knowledge.embedding_model_path
+        or model_path(knowledge.embedding_model, settings.models_directory),
+        embedding_name="" if knowledge.embedding_model_path else knowledge.embedding_model,
+        device=speech.device,
+        compute_type=speech.compute_type,
+        language=speech.language,
+        threads=speech.threads,
+        queue_limit=speech.queue_limit,
+        log_level=settings.logging.level,
+    )
+
+
+def _tts(settings: Settings, run: Path) -> PiperWorkerConfig:
+    tts = settings.tts
+    return PiperWorkerConfig(
+        socket=run / "tts.sock",
+        voice_path=tts.voice_path or model_path(tts.voice, settings.models_directory),
+        voice_name="" if tts.voice_path else tts.voice,
+        threads=tts.threads,
+        queue_limit=tts.queue_limit,
+        log_level=settings.logging.level,
+    )
+
+
+def _llm(settings: Settings, identity: AgentIdentity, port: int) -> LlmServerConfig:
+    llm = settings.llm
+    return LlmServerConfig(
+        model_path=llm.model_path or model_path(llm.model, settings.models_directory),
+        model_name="" if llm.model_path else llm.model,
+        port=port,
+        threads=llm.threads,
+        slots=llm.slots,
+        context_tokens=llm.context_tokens,
+        micro_batch_tokens=llm.micro_batch_tokens,
+        warm_prefixes=identity.system_messages,
+        log_level=settings.logging.level,
+    )
