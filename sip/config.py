@@ -75,7 +75,13 @@ class SipConfig:
         for name in ("port", "rtp_port_first", "rtp_port_last"):
             value = getattr(self, name)
             _expect(0 <= value <= 65_535, name, value, "a port from 0 to 65535")
-        for name in ("call_limit", "retry_after_s", "one_moment_after_ms", "offer_timeout_ms", "heartbeat_ms"):
+        for name in (
+            "call_limit",
+            "retry_after_s",
+            "one_moment_after_ms",
+            "offer_timeout_ms",
+            "heartbeat_ms",
+        ):
             value = getattr(self, name)
             _expect(value > 0, name, value, "a whole number above 0")
         for name in ("media_timeout_s", "agent_wait_s", "shutdown_s"):
@@ -101,7 +107,9 @@ def load(path: str) -> SipConfig:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error.strerror}); expected a JSON file"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}; expected one JSON object") from error
     if not isinstance(data, dict):
