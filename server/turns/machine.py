@@ -116,6 +116,8 @@ class TurnMachine:
         self._digits = ""
         self._digit_at = 0
         self._held = False
+        self._paused = False
+        """Playout is paused: by speech over the agent, or by hold."""
 
     # ── the shape of a core ──────────────────────────────────────────────────────────────────────
 
@@ -256,7 +258,7 @@ class TurnMachine:
                 self._speech_while_thinking(offset, now)
             case State.SPEAKING:
                 self._open_segment(offset, now)
-                self._outputs.append(PausePlayout())
+                self._pause()
                 self.state = State.PAUSED
             case State.PAUSED:
                 self._go_on()
@@ -269,13 +271,14 @@ class TurnMachine:
         """Reopen the turn where nothing was done yet; else hold the reply back and listen."""
         if self._reply.reopenable and self._reply.segment is not None:
             self._outputs.append(CancelReply(self.turn, reopen=True))
+            self._reply.running = False
             self._segment = self._reply.segment
             self._caller_turns -= 1
             self._go_on()
             self.state = State.CALLER_SPEAKING
         else:
             self._open_segment(offset, now)
-            self._outputs.append(PausePlayout())
+            self._pause()
             self.state = State.PAUSED
 
     def _open_segment(self, offset: int, now: int) -> None:
@@ -330,7 +333,7 @@ class TurnMachine:
         self._segment = None
         if self.state is State.PAUSED:
             if not words(text):
-                self._outputs.append(ResumePlayout())
+                self._resume()
                 self.state = State.SPEAKING if self._reply.audible else State.THINKING
                 self._finish_if_done(now)
                 return
@@ -352,7 +355,17 @@ class TurnMachine:
 
     # ── the agent ────────────────────────────────────────────────────────────────────────────────
 
+    def _pause(self) -> None:
+        self._outputs.append(PausePlayout())
+        self._paused = True
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._outputs.append(ResumePlayout())
+            self._paused = False
+
     def _begin_reply(self, now: int, *, reopenable: bool, segment: _Segment | None = None) -> None:
+        self._resume()
         self.turn += 1
         self._reply = _Reply(running=True, began_at=now, reopenable=reopenable, segment=segment)
         self._segment = None
@@ -363,6 +376,7 @@ class TurnMachine:
         if self._reply.running:
             self._outputs += [CancelReply(self.turn, reopen=False), StopPlayout()]
             self._reply.running = False
+            self._paused = False
 
     def _reply_progress(
         self, event: ReplyAudible | EffectStarted | ReplyDone | ReplyCloses, now: int
@@ -380,8 +394,7 @@ class TurnMachine:
                 self._reply.done = True
                 self._finish_if_done(now)
             case ReplyCloses():
-                if self.state is State.PAUSED:
-                    self._outputs.append(ResumePlayout())
+                self._resume()
                 self._close(now)
             case _:
                 assert_never(event)
@@ -392,7 +405,7 @@ class TurnMachine:
         if self.state is State.PAUSED:
             # Nothing is left to pause: what the caller says now is an ordinary turn.
             self._reply.running = False
-            self._outputs.append(ResumePlayout())
+            self._resume()
             assert self._segment is not None
             self.state = State.CALLER_SPEAKING if self._segment.stop is None else State.ENDPOINTING
             return
@@ -445,10 +458,10 @@ class TurnMachine:
             return
         self._held = held
         if held:
-            self._outputs.append(PausePlayout())
+            self._pause()
             return
         self._segment = None
-        self._outputs.append(ResumePlayout())
+        self._resume()
         if self.state in (State.CALLER_SPEAKING, State.ENDPOINTING, State.LISTENING):
             self._listen(now, since=now)
         elif self.state is State.PAUSED:
