@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from sip.leg import Leg
 from sip.leg_protocol import LegEndCause, Offer
+from sip.media_leg import MediaLeg
 from sip.offer_answer import Answer, LocalMedia
 
 
@@ -58,7 +58,7 @@ class Call:
     sdp: str
     """What we last sent, or will send in the 200."""
     signalling_host: str
-    leg: Leg
+    leg: MediaLeg
     signalled_ns: int
     agent: int | None = None
     phase: Phase = Phase.RINGING

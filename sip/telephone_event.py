@@ -139,6 +139,11 @@ class EventSender:
             if digit in DIGITS and len(self._digits) < MAX_QUEUED_DIGITS:
                 self._digits.append(digit)
 
+    def clear(self) -> None:
+        """Forget what is queued."""
+        self._digits.clear()
+        self._step = 0
+
     def next_packet(self, timestamp: int) -> EventPacket | None:
         """Return the packet of the tick at ``timestamp``; None lets the tick carry audio."""
         if not self._digits:
