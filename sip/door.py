@@ -66,7 +66,8 @@ from sip.user_agent import (
 
 logger = logging.getLogger(__name__)
 
-TICK_NS: Final = 20_000_000
+STALL_NS: Final = 100_000_000
+"""Ticks further apart than this mean that this process did not run."""
 DRAIN_TAIL_NS: Final = 200_000_000
 """What was sent last still lies in the peer's jitter buffer; a BYE would cut it off."""
 ENDING_LIMIT_NS: Final = 75_000_000_000
@@ -129,6 +130,7 @@ class Door:
         self._phrases: dict[str, bytes] = {}
         self._outputs: list[DoorOutput] = []
         self._tick = 0
+        self._ticked_ns = 0
         self._beat_ns = 0
         self._beats = 0
         self._shutdown_ns: int | None = None
@@ -217,10 +219,12 @@ class Door:
         self._follow_user_agent(now)
 
     def tick(self, now: int, ticks: int = 1) -> list[MediaPacket]:
-        """Drive everything by one tick; return what is to be sent. ``ticks`` counts missed ones too."""
+        """Drive everything by one tick; return what is to be sent. ``ticks`` counts skipped ones too."""
         self._tick += ticks
-        if ticks > 1:
-            self._agents.forgive((ticks - 1) * TICK_NS)
+        stalled_ns = now - self._ticked_ns
+        if self._ticked_ns and stalled_ns > STALL_NS:
+            self._agents.forgive(stalled_ns)
+        self._ticked_ns = now
         deadline = self._user_agent.deadline()
         if deadline is not None and deadline <= now:
             self._user_agent.handle_timeout(now)
