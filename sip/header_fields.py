@@ -17,11 +17,14 @@ from sip.address import Address
 from sip.errors import RemoteProtocolError
 
 DEFAULT_PORT: Final = 5060
+MAX_URI_CHARACTERS: Final = 1024
+MAX_TEL_CHARACTERS: Final = 128
+"""The grammar of telephone numbers takes time that grows with the square of the length."""
 MAGIC_COOKIE: Final = "z9hG4bK"
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _RPORT: Final = re.compile(r";[ \t]*rport[ \t]*(=[^;,]*)?(?=[;,]|$)", re.IGNORECASE)
-_RECEIVED: Final = re.compile(r";[ \t]*received[ \t]*=[^;,]*", re.IGNORECASE)
+_RECEIVED: Final = re.compile(r";[ \t]*received[ \t]*=([^;,]*)", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -198,7 +201,9 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Via:
         """Return the parsed value; raises ValueError."""
-        parsed = sipmessage.Via.parse(text)
+        # An IPv6 address stands without brackets in received (RFC 5118 §4.5), which the grammar does not take.
+        received = _RECEIVED.search(text)
+        parsed = sipmessage.Via.parse(_RECEIVED.sub("", text))
         parameters = {name.lower(): value for name, value in parsed.parameters.items()}
         if parsed.port is not None and not 0 < parsed.port < 65_536:
             raise ValueError("Via port is not from 1 to 65535")
@@ -207,7 +212,7 @@ class Via:
             host=parsed.host.strip("[]"),
             port=parsed.port,
             branch=parameters.get("branch") or "",
-            received=parameters.get("received"),
+            received=received.group(1).strip(" \t") if received else None,
             rport=(parameters["rport"] or "") if "rport" in parameters else None,
         )
 
@@ -234,7 +239,11 @@ def stamp_via(text: str, source: Address) -> str:
 
 def parse_uri(text: str) -> sipmessage.URI:
     """Return a SIP, SIPS or tel URI; its headers are cut off. Raises :class:`RemoteProtocolError` (400)."""
+    if len(text) > MAX_URI_CHARACTERS:
+        raise RemoteProtocolError(414, "URI too long")
     scheme, _, rest = text.partition(":")
+    if scheme.lower() == "tel" and len(text) > MAX_TEL_CHARACTERS:
+        raise RemoteProtocolError(400, "Telephone number too long")
     try:
         uri = sipmessage.URI.parse(
             f"{scheme.lower()}:{rest.partition('?')[0] if '@' not in rest else _bare(rest)}"

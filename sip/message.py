@@ -13,7 +13,7 @@ from typing import Final
 from sipmessage.message import COMPACT_FORMS
 
 from sip.errors import LocalProtocolError, RemoteProtocolError
-from sip.header_fields import CSeq, NameAddress, Via, is_token, read_number, split_list
+from sip.header_fields import MAX_URI_CHARACTERS, CSeq, NameAddress, Via, is_token, read_number, split_list
 
 MAX_MESSAGE_BYTES: Final = 65_535
 MAX_HEADERS: Final = 128
@@ -146,7 +146,7 @@ def _write(start_line: str, headers: Headers, body: bytes) -> bytes:
 def parse(data: bytes) -> Request | Response | None:
     """Return the message of a datagram, None where it can only be met with silence.
 
-    A request which is malformed but has a Via to answer to is returned with its ``defect`` (400, 505, 513).
+    A request which is malformed but has a Via to answer to is returned with its ``defect`` (400, 414, 505, 513).
     Whatever is wrong with a response makes it None (RFC 3261 §18.1.2: nobody waits for a complaint about it).
     """
     if len(data) > MAX_MESSAGE_BYTES:
@@ -233,6 +233,8 @@ def _request(line: str, headers: Headers) -> tuple[Request | None, RemoteProtoco
         return (request, defect) if "SIP/" in rest.upper() else (None, None)
     if version.upper() != VERSION:
         return request, RemoteProtocolError(505, "Version Not Supported")
+    if len(uri) > MAX_URI_CHARACTERS:
+        return request, RemoteProtocolError(414, "Request-URI Too Long")
     if any(character in uri for character in ' \t<>"'):
         return request, RemoteProtocolError(400, "Malformed Request-URI")
     return request, None
