@@ -156,7 +156,7 @@ def _ensure_file(
 ) -> None:
     path = cache / entry.name / file.name
     try:
-        verify_file(entry, file, cache)
+        verify_file(entry, file, cache / entry.name)
     except ModelFileError as error:
         if path.exists():
             progress.note(f"{error}")

@@ -33,13 +33,24 @@ def verify(name: str, cache: Path, *, trust_stamp: bool = True) -> Path:
     """
     entry = catalogue.model(name)
     for file in entry.files:
-        verify_file(entry, file, cache, trust_stamp=trust_stamp)
+        verify_file(entry, file, cache / entry.name, trust_stamp=trust_stamp)
     return model_path(name, cache)
 
 
-def verify_file(entry: Model, file: ModelFile, cache: Path, *, trust_stamp: bool = True) -> None:
-    """Check one file; see :func:`verify`."""
-    path = cache / entry.name / file.name
+def verify_named(name: str, path: Path) -> None:
+    """Check that ``path`` is the catalogue's model ``name`` (its main file, or its folder) and whole.
+
+    Raises :class:`models.errors.UnknownModel` or :class:`models.errors.ModelFileError`.
+    """
+    entry = catalogue.model(name)
+    folder = path.parent if entry.main_file else path
+    for file in entry.files:
+        verify_file(entry, file, folder)
+
+
+def verify_file(entry: Model, file: ModelFile, folder: Path, *, trust_stamp: bool = True) -> None:
+    """Check one file of the model that lies in ``folder``; see :func:`verify`."""
+    path = folder / file.name
     mend = f"; run: {FETCH_COMMAND} {entry.name}"
     try:
         size = path.stat().st_size

@@ -64,10 +64,13 @@ class LlmServerConfig:
 
     model_path: Path
     port: int
-    """Loopback TCP port; 0 takes a free one, which is in the log and in ``port_file``."""
+    """Loopback TCP port; 0 takes a free one, which is told in ``ready_file``."""
     model_name: str = ""
     """Name in the catalogue; its checksums are verified at start. Empty: a model of the owner's own."""
-    port_file: Path | None = None
+    ready_file: Path | None = None
+    """Written once the server is warm: JSON with ``port``, ``slots`` and ``model``; gone when it ends."""
+    state_directory: Path | None = None
+    """Keeps the warm prefixes on disk, so that the next start needs no prefill."""
     host: str = "127.0.0.1"
     threads: int = 2
     slots: int = 2
