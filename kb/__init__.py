@@ -12,12 +12,14 @@ from kb.errors import (
     InvalidCollection,
     KnowledgeError,
 )
-from kb.extract import Extract, best_sentences
+from kb.extract import READ_ALOUD_SCORE, Extract, best_sentences
 from kb.knowledge_base import KnowledgeBase
+from kb.ranking import CONFIDENCE_THRESHOLD
 from kb.types import AddReport, Document, Embed, Passage
 
 __all__ = [
     "AddReport",
+    "CONFIDENCE_THRESHOLD",
     "Document",
     "DocumentRejected",
     "Embed",
@@ -29,5 +31,6 @@ __all__ = [
     "KnowledgeBase",
     "KnowledgeError",
     "Passage",
+    "READ_ALOUD_SCORE",
     "best_sentences",
 ]

@@ -24,8 +24,13 @@ _STOP: Final = frozenset(
     " they this to too up us want was we were what what's when where which who why will with would yes you your"
     .split()
 )  # fmt: skip
+READ_ALOUD_SCORE: Final = 0.55
+"""An extract scored at least so may be read out as the answer (calibrated in tests/kb/test_retrieval_quality.py)."""
+
 _WORD_WEIGHT: Final = 0.35
 _NEIGHBOUR_SHARE: Final = 0.8
+_RUNNER_UP_MARGIN: Final = 0.1
+"""A passage scored this much below the best is not considered: the passage knows its heading, the sentence not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ def best_sentences(
     One call of ``embed`` with the question and every sentence. ``None`` where there are no passages. The text of
     the result is a contiguous piece of its passage, at most ``limit`` sentences.
     """
-    where = [(passage, split_sentences(passage.text)) for passage in passages]
+    least = max((passage.score for passage in passages), default=0.0) - _RUNNER_UP_MARGIN
+    where = [(passage, split_sentences(passage.text)) for passage in passages if passage.score >= least]
     sentences = [sentence for _, found in where for sentence in found]
     if not sentences:
         return None
