@@ -168,8 +168,6 @@ class SpeechSettings(Section):
     """Requests that may wait; beyond it the worker answers busy."""
     language: str = "en"
     """Language spoken by callers."""
-    timeout_s: PositiveFloat = 8.0
-    """A transcription that takes longer is given up."""
 
 
 class TtsSettings(Section):
@@ -185,8 +183,6 @@ class TtsSettings(Section):
     """CPU threads."""
     queue_limit: PositiveInt = 32
     """Requests that may wait; beyond it the worker answers busy."""
-    timeout_s: PositiveFloat = 8.0
-    """A clause without a first piece of audio for so long is given up."""
 
 
 class LlmSettings(Section):
@@ -217,8 +213,6 @@ class LlmSettings(Section):
     """Context of one slot."""
     micro_batch_tokens: PositiveInt = 32
     """Tokens of prefill after which a cancelled reply is noticed."""
-    first_token_timeout_s: PositiveFloat = 8.0
-    """A reply without a first token for so long is given up."""
 
     @model_validator(mode="after")
     def _server_is_named(self) -> LlmSettings:
@@ -234,8 +228,6 @@ class KnowledgeSettings(Section):
 
     collection: str = Field(default="", pattern=r"^$|^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$")
     """Collection that the agent searches. Empty: the agent file's."""
-    score_threshold: Share = 0.0
-    """Passages scored below it count as not found: the agent says that it does not know. 0: the agent file's."""
     embedding_model: str = "minilm"
     """Name in the catalogue."""
     embedding_model_path: OwnerPath | None = None
@@ -294,10 +286,12 @@ class SupervisorSettings(Section):
     """An agent silent for so long hangs: it is killed and the spare takes over."""
     restart_delay_first_ms: PositiveInt = 200
     """Pause before a dead process is started again; doubled each time."""
-    restart_delay_max_ms: PositiveInt = 15000
-    """Longest such pause."""
-    restarts_per_10_minutes: PositiveInt = 30
-    """A process that dies more often ends ``landline serve`` with an error."""
+    restart_delay_max_ms: PositiveInt = 30000
+    """Longest such pause; a process is never given up."""
+    restart_forget_s: PositiveFloat = 60.0
+    """A process that ran so long has earned the first pause again."""
+    unanswered_limit_s: PositiveFloat = 20.0
+    """A process other than the agent that answers nothing for so long hangs: it is killed and started again."""
 
 
 class LoggingSettings(Section):
@@ -390,6 +384,8 @@ def load_settings(
     variables = dict(os.environ if environment is None else environment)
     path = path or find_file(variables)
     values, lines = read_yaml(path) if path is not None else ({}, {})
+    # A section whose keys are all commented out is null in YAML.
+    values = {key: value for key, value in values.items() if value is not None}
     _refuse_unknown_variables(variables)
 
     class Source(EnvSettingsSource):

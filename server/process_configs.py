@@ -19,6 +19,7 @@ from server.turns.settings import TurnSettings
 from sip.config import LEG_SOCKET, STATUS_SOCKET, SipConfig
 
 _TREE: Final = Path(__file__).resolve().parents[1]
+LLM_READY_FILE: Final = "llm-ready.json"
 _MAX_SOCKET_PATH: Final = 107
 """Longest path of a unix socket on Linux (``sun_path``)."""
 
@@ -31,6 +32,8 @@ class AgentIdentity:
     collection: str
     handoff_target: str
     voice: str
+    documents: Path
+    """Folder of the documents that belong to the agent."""
     system_messages: tuple[str, ...] = ()
     """Prompts of which the language model's server keeps the prefix warm."""
 
@@ -71,7 +74,7 @@ def build(
         control=_control(settings, identity, run, llm_base_url, fresh_start=fresh_start),
         speech=_speech(settings, run),
         tts=_tts(settings, run),
-        llm=_llm(settings, identity, llm_port) if settings.llm.mode == "embedded" else None,
+        llm=_llm(settings, identity, run, llm_port) if settings.llm.mode == "embedded" else None,
         tts_python=settings.tts.python or _TREE / ".venv-piper" / "bin" / "python",
     )
 
@@ -134,7 +137,6 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
         handoff_target=identity.handoff_target or settings.sip.handoff_target,
         capacity=settings.sip.call_limit,
         knowledge_collection=settings.knowledge.collection or identity.collection,
-        knowledge_threshold=settings.knowledge.score_threshold,
         voice=identity.voice,
         records_required=settings.records.required,
         turns=TurnSettings(**settings.turns.model_dump()),
@@ -163,6 +165,7 @@ def _control(
         tts_socket=str(run / "tts.sock"),
         llm_base_url=llm_base_url,
         llm_api_key=settings.llm.api_key.get_secret_value(),
+        llm_ready_file=str(run / LLM_READY_FILE) if settings.llm.mode == "embedded" else "",
         fresh_start=fresh_start,
         log_level=settings.logging.level,
     )
@@ -198,7 +201,7 @@ def _tts(settings: Settings, run: Path) -> PiperWorkerConfig:
     )
 
 
-def _llm(settings: Settings, identity: AgentIdentity, port: int) -> LlmServerConfig:
+def _llm(settings: Settings, identity: AgentIdentity, run: Path, port: int) -> LlmServerConfig:
     llm = settings.llm
     return LlmServerConfig(
         model_path=llm.model_path or model_path(llm.model, settings.models_directory),
@@ -209,5 +212,7 @@ def _llm(settings: Settings, identity: AgentIdentity, port: int) -> LlmServerCon
         context_tokens=llm.context_tokens,
         micro_batch_tokens=llm.micro_batch_tokens,
         warm_prefixes=identity.system_messages,
+        ready_file=run / LLM_READY_FILE,
+        state_directory=settings.cache_directory / "llm-state",
         log_level=settings.logging.level,
     )

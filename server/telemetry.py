@@ -38,8 +38,8 @@ _SAFE: Final = """
     attempt attempts restarts exit_code signal count calls capacity limit queued dropped late rejected
     duration_ms delay_ms timeout_ms elapsed_ms wait_ms audio_ms inference_ms seconds tick tick_late_ms lateness_ms
     bytes bytes_free size rate_hz port rtp_port passages documents added unchanged removed failed closed
-    path line socket collection key keys withheld
-    prompt_tokens cached_tokens completion_tokens threads slots
+    path line socket collection key keys withheld connection expected ticks uptime_s restored retry_after_s slots
+    prompt_tokens cached_tokens completion_tokens threads
     packets_received packets_sent packets_lost packets_late packets_rejected jitter_ms
 """.split()
 
@@ -158,6 +158,8 @@ class LogRelay:
         if not isinstance(fields, dict) or "event" not in fields:
             fields = {"event": "library_output", "level": "info", "bytes": len(line)}
         fields.setdefault("process", process)
+        if isinstance(fields.get("traceback"), str):
+            del fields["traceback"]  # as the standard library formats it, with messages
         text = json.dumps(withhold(None, "", fields), ensure_ascii=False)
         record = logging.makeLogRecord({"name": "server.relay", "levelno": logging.INFO, "msg": "relayed"})
         with contextlib.suppress(OSError, ValueError):

@@ -34,6 +34,8 @@ class ControlConfig:
     tts_socket: str
     llm_base_url: str
     llm_api_key: str
+    llm_ready_file: str
+    """Made by the embedded server once it is warm; empty with a server of one's own."""
     fresh_start: bool
     """The supervisor has just started everything: a call still open was cut off."""
     log_level: str

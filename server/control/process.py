@@ -120,7 +120,7 @@ def _parts(
         "agent": agent_probe(reports),
         "speech": worker_probe(speech, "speech"),
         "tts": worker_probe(tts, "tts"),
-        "llm": llm_probe(http, config.llm_base_url),
+        "llm": llm_probe(http, config.llm_base_url, config.llm_ready_file),
         "knowledge": knowledge_probe(knowledge),
         "records": records_probe(writer, required=config.records_required),
         "disk": disk_probe(config.data_directory, config.disk_free_min_bytes, writer, metrics),

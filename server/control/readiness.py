@@ -106,7 +106,7 @@ def sip_probe(path: str, metrics: Metrics) -> Probe:
         except (OSError, ValueError, TypeError) as error:
             return f"the sip process does not answer ({type(error).__name__})"
         metrics.sip(statistics)
-        if not statistics.get("agent_connected", True):
+        if not statistics.get("agents"):
             return "the sip process has no agent"
         return ""
 
@@ -135,10 +135,12 @@ def worker_probe(client: WorkerClient, name: str) -> Probe:
     return probe
 
 
-def llm_probe(http: httpx.AsyncClient, base_url: str) -> Probe:
+def llm_probe(http: httpx.AsyncClient, base_url: str, ready_file: str) -> Probe:
     """Ask the language model's server for its list of models, which costs it nothing."""
 
     async def probe() -> str:
+        if ready_file and not os.path.exists(ready_file):  # noqa: ASYNC240
+            return "the language model is being loaded and warmed"
         try:
             response = await http.get(f"{base_url}/models")
         except httpx.HTTPError as error:

@@ -1,0 +1,77 @@
+# make run    an environment, the models, and Landline in the foreground
+# make test   everything that a machine without a GPU can run
+# make check  what a commit must pass: format, lint, types, import directions, unit tests
+#
+# PYTHON    a Python 3.11                              make run PYTHON=/opt/python3.11/bin/python3
+# PIP_ARGS  further arguments for pip, for instance an index that holds the CPU build of torch. On Linux the plain
+#           pin may bring several gigabytes of CUDA libraries that nothing here needs:
+#           make run PIP_ARGS="--extra-index-url INDEX", INDEX being the one pytorch.org names for "CPU"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+VENV := .venv
+PIPER := .venv-piper
+BIN := $(VENV)/bin
+REQUIREMENTS := deploy/requirements
+PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
+.PHONY: run setup setup-test models models-test test check demo bench clean python
+
+run: setup models
+	@exec $(BIN)/landline serve
+
+setup: $(VENV)/.installed $(PIPER)/.installed
+
+python:
+	@scripts/check_python.sh "$(PYTHON)"
+
+$(VENV)/.installed: pyproject.toml $(REQUIREMENTS)/constraints.txt
+	@scripts/check_python.sh "$(PYTHON)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "Installing the application into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python $(PIP) -c $(REQUIREMENTS)/constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests use ..."
+	@$(BIN)/python $(PIP) -c $(REQUIREMENTS)/constraints.txt -e ".[dev]"
+	@touch $@
+
+$(PIPER)/.installed: $(REQUIREMENTS)/piper.txt
+	@scripts/check_python.sh "$(PYTHON)"
+	@test -x $(PIPER)/bin/python || "$(PYTHON)" -m venv $(PIPER)
+	@echo "Installing the voice into $(PIPER) ..."
+	@$(PIPER)/bin/python $(PIP) -r $(REQUIREMENTS)/piper.txt
+	@touch $@
+
+setup-test: setup $(VENV)/.installed-test
+
+models: setup
+	@$(BIN)/landline models fetch
+
+models-test: setup-test models
+
+test: setup-test models-test
+	@scripts/check_packages.sh
+	@$(BIN)/pytest -m "not gpu" $(PYTEST_ARGS)
+
+check: setup-test
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -m "not loopback and not model and not interop and not e2e and not gpu" $(PYTEST_ARGS)
+
+demo: setup-test models
+	@$(BIN)/python -m scripts.demo
+
+bench: setup-test models
+	@$(BIN)/python -m scripts.bench
+
+clean:
+	rm -rf $(VENV) $(PIPER) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
