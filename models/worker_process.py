@@ -23,6 +23,8 @@ from models.worker_config import read_config
 
 Config = TypeVar("Config")
 
+logger = logging.getLogger("models.worker")
+
 _PLAIN_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
