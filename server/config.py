@@ -363,6 +363,12 @@ class Settings(BaseSettings):
         return self.data_directory / "knowledge"
 
     @property
+    def embedding_name(self) -> str:
+        """What the index remembers as the embedding model: documents embedded by another are embedded anew."""
+        own = self.knowledge.embedding_model_path
+        return str(own) if own is not None else self.knowledge.embedding_model
+
+    @property
     def models_directory(self) -> Path:
         """Folder of the fetched models: ``NAME/FILE`` below it."""
         return self.cache_directory / "models"
@@ -405,11 +411,12 @@ def load_settings(
             return init_settings, Source(settings_cls), InitSettingsSource(settings_cls, init_kwargs=values)
 
     try:
-        return FromSources(**(overrides or {}))
+        found = FromSources(**(overrides or {}))
     except ValidationError as error:
         raise ConfigurationError(_explain(error, path, lines, variables)) from None
     except ValueError as error:
         raise ConfigurationError(f"settings from the environment: {error}") from None
+    return Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
 
 
 def find_file(variables: Mapping[str, str]) -> Path | None:

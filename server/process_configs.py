@@ -71,7 +71,7 @@ def build(
     return ProcessConfigs(
         sip=_sip(settings, identity, run),
         agent=_agent(settings, identity, run, llm_base_url),
-        control=_control(settings, identity, run, llm_base_url, fresh_start=fresh_start),
+        control=_control(settings, run, llm_base_url, fresh_start=fresh_start),
         speech=_speech(settings, run),
         tts=_tts(settings, run),
         llm=_llm(settings, identity, run, llm_port) if settings.llm.mode == "embedded" else None,
@@ -143,9 +143,7 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
     )
 
 
-def _control(
-    settings: Settings, identity: AgentIdentity, run: Path, llm_base_url: str, *, fresh_start: bool
-) -> ControlConfig:
+def _control(settings: Settings, run: Path, llm_base_url: str, *, fresh_start: bool) -> ControlConfig:
     return ControlConfig(
         control_socket=str(run / "control.sock"),
         http_host=settings.http.host,
@@ -158,7 +156,7 @@ def _control(
         disk_free_min_bytes=settings.records.disk_free_min_mb << 20,
         data_directory=str(settings.data_directory),
         knowledge_directory=str(settings.knowledge_directory),
-        knowledge_collection=settings.knowledge.collection or identity.collection,
+        embedding_name=settings.embedding_name,
         knowledge_lock_timeout_s=settings.knowledge.lock_timeout_s,
         sip_status_socket=str(run / STATUS_SOCKET),
         speech_socket=str(run / "speech.sock"),

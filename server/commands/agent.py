@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +24,17 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder that holds agent.y
     """Read the agent file and name what is wrong, with line and field."""
     from server.dialogue.agent_file import load_agent
     from server.dialogue.errors import AgentFileError
+    from server.dialogue.tools import open_tools
 
     try:
         agent = load_agent(folder)
-        agent.open_tools(Path(":memory:"))
+        with tempfile.TemporaryDirectory() as scratch:
+            open_tools(
+                folder,
+                agent.tools.module,
+                Path(scratch) / "tools.sqlite3",
+                today=datetime.now().astimezone().date(),
+            ).close()
     except AgentFileError as error:
         raise ConfigurationError(str(error)) from None
     documents = folder / agent.knowledge.documents

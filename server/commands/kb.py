@@ -136,7 +136,7 @@ def _ask(
             settings.knowledge_directory,
             _LazyEmbedding(settings),
             lock_timeout_s=settings.knowledge.lock_timeout_s,
-            model=settings.knowledge.embedding_model,
+            model=settings.embedding_name,
         ) as base:
             return otherwise(base)
     except KnowledgeError as error:
@@ -148,21 +148,21 @@ class _LazyEmbedding:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._embed: Callable[[Sequence[str]], Any] | None = None
+        self._embed: Callable[[list[str]], Any] | None = None
 
     def __call__(self, texts: Sequence[str], /) -> Any:
         """Return ``[len(texts), dimensions]``."""
         if self._embed is None:
             from models.errors import ModelError
             from models.model_store import verify
-            from models.sentence_embedder import SentenceEmbedder
+            from models.speech_worker import Embeddings
 
             own = self._settings.knowledge.embedding_model_path
             try:
                 path = own or verify(
                     self._settings.knowledge.embedding_model, self._settings.models_directory
                 )
-                self._embed = SentenceEmbedder(path).embed
+                self._embed = Embeddings(path).embed
             except ModelError as error:
                 raise LandlineError(str(error)) from None
-        return self._embed(texts)
+        return self._embed(list(texts))

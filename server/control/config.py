@@ -26,8 +26,8 @@ class ControlConfig:
     disk_free_min_bytes: int
     data_directory: str
     knowledge_directory: str
-    knowledge_collection: str
-    """The collection that must hold something for a call to be answered well."""
+    embedding_name: str
+    """What the index remembers as the embedding model."""
     knowledge_lock_timeout_s: float
     sip_status_socket: str
     speech_socket: str

@@ -34,9 +34,10 @@ class KnowledgeUnavailable(Exception):
 class KnowledgeOwner:
     """The one owner of the index while ``landline serve`` runs."""
 
-    def __init__(self, directory: Path, speech: WorkerClient, *, lock_timeout_s: float) -> None:
+    def __init__(self, directory: Path, speech: WorkerClient, *, model: str, lock_timeout_s: float) -> None:
         self._directory = directory
         self._speech = speech
+        self._model = model
         self._lock_timeout_s = lock_timeout_s
         self._threads = ThreadPoolExecutor(_THREADS, "knowledge")
         self._stack = ExitStack()
@@ -58,7 +59,9 @@ class KnowledgeOwner:
         await asyncio.Event().wait()
 
     def _open(self, embed: Embed) -> KnowledgeBase:
-        opening = KnowledgeBase.open(self._directory, embed, lock_timeout_s=self._lock_timeout_s)
+        opening = KnowledgeBase.open(
+            self._directory, embed, lock_timeout_s=self._lock_timeout_s, model=self._model
+        )
         return self._stack.enter_context(opening)
 
     def _embedding(self, loop: asyncio.AbstractEventLoop) -> Embed:

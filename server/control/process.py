@@ -69,7 +69,10 @@ async def serve(config: ControlConfig, stop: asyncio.Event) -> None:
     speech = WorkerClient(Path(config.speech_socket))
     tts = WorkerClient(Path(config.tts_socket))
     knowledge = KnowledgeOwner(
-        Path(config.knowledge_directory), speech, lock_timeout_s=config.knowledge_lock_timeout_s
+        Path(config.knowledge_directory),
+        speech,
+        model=config.embedding_name,
+        lock_timeout_s=config.knowledge_lock_timeout_s,
     )
     readers = ThreadPoolExecutor(_READ_THREADS, "reader")
     headers = {"Authorization": f"Bearer {config.llm_api_key}"} if config.llm_api_key else {}
