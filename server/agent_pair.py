@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from server.restart_policy import RestartPolicy
+
+_TAKEOVER_BEATS: Final = 3
+"""A promoted spare may be silent for so many time-outs of a beat."""
 
 
 class Role(enum.Enum):
@@ -52,6 +56,8 @@ class _Agent:
     role: Role
     started_at: float
     heard_at: float
+    first_beat_s: float
+    """Limit until the first beat in this role."""
     has_beaten: bool = False
     killed: bool = False
 
@@ -141,7 +147,7 @@ class AgentPair:
         return self._policy.restarts
 
     def _silent_at(self, agent: _Agent) -> float:
-        limit_s = self._beat_timeout_s if agent.has_beaten else self._start_timeout_s
+        limit_s = self._beat_timeout_s if agent.has_beaten else agent.first_beat_s
         return agent.heard_at + limit_s
 
     def _find(self, role: Role) -> _Agent | None:
@@ -152,7 +158,9 @@ class AgentPair:
         if spare is None:
             return
         spare.role = Role.ACTIVE
-        # Its clock begins anew: connecting to the door and taking over the calls may hold it for a moment.
+        # Connecting to the door and taking over the calls may hold it for a moment.
+        if spare.has_beaten:
+            spare.first_beat_s = _TAKEOVER_BEATS * self._beat_timeout_s
         spare.has_beaten = False
         spare.heard_at = now
         self.takeovers += 1
@@ -168,5 +176,5 @@ class AgentPair:
 
     def _start(self, role: Role, now: float) -> None:
         self._numbers += 1
-        self._agents[self._numbers] = _Agent(self._numbers, role, now, now)
+        self._agents[self._numbers] = _Agent(self._numbers, role, now, now, self._start_timeout_s)
         self._outputs.append(Start(self._numbers, role))
