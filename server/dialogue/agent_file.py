@@ -107,7 +107,8 @@ class TaskOutcome(Part):
     """Forget this slot and ask for it again."""
     clear: tuple[Name, ...] = ()
     """More slots to forget."""
-    then: Literal["go_on", "done", "person", "end"] = "go_on"
+    then: Literal["go_on", "answered", "done", "person", "end"] = "go_on"
+    """``answered``: the task is over; ``done``: and the caller is asked whether there is anything else."""
     attempts: int = Field(default=3, ge=1)
     """So many times in a row, then a person is offered."""
 
@@ -120,6 +121,12 @@ class TaskCheck(Part):
     outcomes: dict[Name, TaskOutcome]
 
 
+class TaskOffer(TaskCheck):
+    """A read-only tool that runs when the caller asks for choices ("what times do you have?")."""
+
+    triggers: tuple[Trigger, ...] = Field(min_length=1)
+
+
 class Task(Part):
     """Something that the agent does: slots are filled, checked, confirmed, and then a tool runs."""
 
@@ -129,6 +136,7 @@ class Task(Part):
     """Said when the task begins, before the first question."""
     slots: dict[Name, Slot] = Field(default_factory=dict)
     checks: tuple[TaskCheck, ...] = ()
+    offers: tuple[TaskOffer, ...] = ()
     confirm: str = ""
     """Yes-or-no question before the tool runs; required where the tool writes."""
     change: str = ""
@@ -139,8 +147,8 @@ class Task(Part):
 
     @model_validator(mode="after")
     def _slots_exist(self) -> Task:
-        for check in self.checks:
-            _known(check.slots, self.slots, f"checks, tool {check.tool}: slots")
+        for check in (*self.checks, *self.offers):
+            _known(check.slots, self.slots, f"tool {check.tool}: slots")
         for status, outcome in _outcomes(self):
             _known(
                 (*outcome.clear, *((outcome.ask,) if outcome.ask else ())), self.slots, f"outcome {status}"
@@ -153,7 +161,7 @@ class Task(Part):
 
 def _outcomes(task: Task) -> Iterator[tuple[str, TaskOutcome]]:
     yield from task.outcomes.items()
-    for check in task.checks:
+    for check in (*task.checks, *task.offers):
         yield from check.outcomes.items()
 
 

@@ -25,6 +25,8 @@ class Phrases(BaseModel):
     not_understood: str = "I'm sorry, I did not understand that. Could you say it again?"
     not_understood_again: str = "I'm sorry, I still did not get that. Could you put it another way?"
     unknown: str = "I'm sorry, I don't know that. Would you like to speak to a person?"
+    unknown_in_task: str = "I'm sorry, I don't know that."
+    person_wanted: str = "Would you like to speak to a person?"
     refused: str = "I'm sorry, I can't help with that."
     offer_person: str = "I seem to have trouble understanding. Would you like to speak to a person?"
     handing_over: str = "One moment, I'll put you through to a person."

@@ -39,11 +39,9 @@ def compile_trigger(trigger: str) -> re.Pattern[str]:
     words = [word for word in words if word]
     if not words or all(word == "..." for word in words):
         raise TriggerError(f"trigger {trigger!r}: expected at least one word")
-    parts: list[str] = ["^" if start else r"(?:^|(?<= ))"]
-    for word in words:
-        parts.append(_part(word, trigger))
-    parts.append(r" ?$" if end else r"(?: |$)")
-    return re.compile("".join(parts))
+    # Each word part eats the space behind it, so nothing but the end of the text remains to be asked for.
+    opening = "^" if start else r"(?:^|(?<= ))"
+    return re.compile(opening + "".join(_part(word, trigger) for word in words) + ("$" if end else ""))
 
 
 def _part(word: str, trigger: str) -> str:

@@ -1,0 +1,201 @@
+"""Answers that need more than patterns: from the knowledge base, or in the language model's words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from models.protocols import ChatRequest, ReplyEnd, ReplyItem, TextDelta, ToolCall
+from server.dialogue.clause_stream import ClauseStream
+from server.dialogue.grounding import Reading, admits_ignorance, best_reading, invents_numbers
+from server.dialogue.knowledge import Passage
+from server.dialogue.prompts import grounded_request, plain_request
+from server.dialogue.provenance import prove_proposal
+from server.dialogue.replies import HandOff, Provenance, Reply, ToolRan, TurnClass
+from server.dialogue.task_flow import TaskFlow
+from server.dialogue.triggers import matches
+from server.dialogue.turn import TurnContext
+from server.errors import LandlineError
+
+MAX_ITEMS: Final = 400
+"""Pieces of one reply that are listened to; a model that never ends is cut off."""
+MAX_CLAUSES: Final = 4
+TOOL_WORDS: Final = ("appointment|booking|book|cancel|reschedule|move|change|visit|slot|reservation",)
+
+
+class ModelFailed(LandlineError):
+    """The language model was late, gone or broken."""
+
+
+async def answer_from_knowledge(
+    turn: TurnContext, passages: Sequence[Passage]
+) -> AsyncGenerator[Reply, None]:
+    """Answer from passages above the threshold: read where a sentence fits, else in the model's words."""
+    reading = best_reading(turn.text, passages)
+    turn.turn_class = TurnClass.GROUNDED
+    if reading is not None and reading.share >= turn.agent.knowledge.read_aloud:
+        for say in turn.say(reading.text, sources=(reading.source,)):
+            yield say
+        return
+    async for reply in _model_from_passage(turn, passages[0], reading):
+        yield reply
+
+
+async def _model_from_passage(
+    turn: TurnContext, passage: Passage, reading: Reading | None
+) -> AsyncGenerator[Reply, None]:
+    limits = turn.limits
+    request = grounded_request(
+        turn.agent, turn.services.tools, passage.text, turn.text,
+        fresh=limits.fresh_tokens, passage=limits.passage_tokens, answer=limits.answer_tokens,
+    )  # fmt: skip
+    said = 0
+    try:
+        async with aclosing(clauses(turn, request)) as stream:
+            async for clause in stream:
+                # A passage cannot order anything: a tool call that it brought about is no answer.
+                if isinstance(clause, ToolCall) or admits_ignorance(clause):
+                    break
+                if invents_numbers(clause, passage.text, passage.title, turn.text):
+                    if not said:
+                        break
+                    return
+                said += 1
+                yield turn.phrase(clause, sources=(passage.source,))
+    except ModelFailed:
+        if said:
+            return
+        for reply in _read_instead(turn, passage, reading) or model_failed(turn):
+            yield reply
+        return
+    if not said:
+        for reply in _read_instead(turn, passage, reading) or unknown(turn):
+            yield reply
+
+
+def _read_instead(turn: TurnContext, passage: Passage, reading: Reading | None) -> list[Reply]:
+    """Return the passage's own words where they at least touch the question."""
+    if reading is None or reading.source != passage.source or reading.share <= 0.3:
+        return []
+    return [*turn.say(reading.text, sources=(reading.source,))]
+
+
+async def find_passages(turn: TurnContext) -> Sequence[Passage] | None:
+    """Return the passages that count as an answer; None when the knowledge base cannot be asked now."""
+    part = turn.agent.knowledge
+    try:
+        async with asyncio.timeout(turn.limits.knowledge_s):
+            found = await turn.services.knowledge.query(turn.text, part.passages)
+    except (TimeoutError, LandlineError, OSError):
+        return None
+    return [item for item in found if item.score >= part.threshold]
+
+
+def unknown(turn: TurnContext) -> list[Reply]:
+    """Say honestly that there is no answer, and offer a person."""
+    turn.turn_class = TurnClass.FIXED if not turn.state.planned else turn.turn_class
+    turn.state.offer = "person" if turn.state.task is None else ""
+    phrases = turn.agent.phrases
+    return [turn.phrase(phrases.unknown if turn.state.task is None else phrases.unknown_in_task)]
+
+
+def model_failed(turn: TurnContext) -> list[Reply]:
+    """Say honestly that the model cannot be used, and hand over."""
+    turn.turn_class = TurnClass.FIXED if not turn.state.planned else turn.turn_class
+    return [turn.phrase(turn.agent.phrases.llm_error), HandOff("llm_error")]
+
+
+async def free_talk(turn: TurnContext) -> AsyncGenerator[Reply, None]:
+    """Let the model decide on a structured action: words, or a tool whose arguments must then be proven."""
+    limits = turn.limits
+    request = plain_request(
+        turn.agent, turn.services.tools, turn.state.turns[:-1], turn.text,
+        fresh=limits.fresh_tokens, answer=limits.answer_tokens,
+    )  # fmt: skip
+    if matches(TOOL_WORDS, turn.words):
+        yield turn.filler()
+    turn.turn_class = TurnClass.PLAIN
+    call: ToolCall | None = None
+    said = 0
+    try:
+        async with aclosing(clauses(turn, request)) as stream:
+            async for clause in stream:
+                if isinstance(clause, ToolCall):
+                    call = clause
+                    break
+                said += 1
+                yield turn.phrase(clause)
+                if said >= MAX_CLAUSES:
+                    break
+    except ModelFailed:
+        for reply in model_failed(turn):
+            yield reply
+        return
+    if call is not None and not said:
+        async for reply in _take_call(turn, call):
+            yield reply
+
+
+async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply, None]:
+    """Turn a model's tool call into a task whose slots hold only what the caller said."""
+    phrases, state = turn.agent.phrases, turn.state
+    turn.turn_class = TurnClass.TOOL
+    if call.name == "hand_over":
+        state.offer = "person"
+        yield turn.phrase(phrases.person_wanted)
+        return
+    if call.name == "end_call":
+        state.offer = "anything_else"
+        yield turn.phrase(phrases.anything_else)
+        return
+    tool = turn.services.tools.get(call.name)
+    task = next((name for name, item in turn.agent.tasks.items() if item.tool == call.name), None)
+    if tool is None or tool.function is None or task is None:
+        yield turn.phrase(phrases.not_understood)
+        return
+    proven = prove_proposal(tool, call.arguments, state, turn.today)
+    invented = sorted(set(call.arguments) - set(proven))
+    if invented:
+        # The refusal is recorded with the names alone: what a model made up is nobody's data.
+        origins = {name: Provenance("utterance", "none", "") for name in invented}
+        yield ToolRan(tool.name, {}, origins, "", "refused", {"reason": f"no origin: {', '.join(invented)}"})
+    async for reply in TaskFlow(turn).start(task, proven):
+        yield reply
+
+
+async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:
+    """Yield the model's clauses as they are complete, or its call. Raises :class:`ModelFailed`."""
+    stream = turn.services.llm.reply(request)
+    cutter = ClauseStream()
+    first = True
+    try:
+        for _ in range(MAX_ITEMS):
+            item = await _next(stream, turn.limits.llm_first_s if first else turn.limits.llm_next_s)
+            first = False
+            match item:
+                case TextDelta():
+                    for clause in cutter.feed(item.text):
+                        yield clause
+                case ToolCall():
+                    yield item
+                    return
+                case ReplyEnd() | None:
+                    break
+        for clause in cutter.flush():
+            yield clause
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next(stream: AsyncIterator[ReplyItem], limit_s: float) -> ReplyItem | None:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await anext(stream)
+    except StopAsyncIteration:
+        return None
+    except Exception as error:  # whatever a model's adapter raises: the caller hears an honest sentence
+        raise ModelFailed(f"{type(error).__name__}") from error

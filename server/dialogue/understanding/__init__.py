@@ -1,0 +1,1 @@
+"""Spoken telephone English, as speech recognition writes it, to values. Sans-I/O."""
