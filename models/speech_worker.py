@@ -114,9 +114,11 @@ class Embeddings:
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
 
         if not (path / "modules.json").is_file():
             raise ModelFileError(f"{path / 'modules.json'} is missing; run: landline models fetch")
+        transformers_logging.disable_progress_bar()
         torch.set_num_threads(1)
         self._model: Any = SentenceTransformer(str(path), device="cpu", local_files_only=True)
 
