@@ -37,16 +37,18 @@ class Dialog:
     def as_server(cls, request: Request, local_tag: str, source: Address) -> Dialog:
         """Return the dialog that our 1xx or 2xx to this INVITE makes (§12.1.1); raises on a bad Contact."""
         headers = request.headers
+        # RFC 2543 let an INVITE come without Contact and without tag.
+        sender = NameAddress.parse(headers.get("From") or "")
         routes = tuple(headers.all("Record-Route"))
         if len(routes) > MAX_ROUTES:
             raise RemoteProtocolError(400, "Too many Record-Route values")
         return cls(
             call_id=headers.get("Call-ID") or "",
             local_tag=local_tag,
-            remote_tag=NameAddress.parse(headers.get("From") or "").tag,
+            remote_tag=sender.tag,
             local=without_tag(headers.get("To") or ""),
             remote=without_tag(headers.get("From") or ""),
-            remote_target=contact_uri(headers),
+            remote_target=contact_uri(headers) if headers.get("Contact") else sender.uri,
             peer=source,
             route_set=routes,
             remote_number=request.cseq.number,

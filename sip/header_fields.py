@@ -241,13 +241,11 @@ def parse_uri(text: str) -> sipmessage.URI:
     """Return a SIP, SIPS or tel URI; its headers are cut off. Raises :class:`RemoteProtocolError` (400)."""
     if len(text) > MAX_URI_CHARACTERS:
         raise RemoteProtocolError(414, "URI too long")
-    scheme, _, rest = text.partition(":")
+    scheme, rest = _without_headers(text)
     if scheme.lower() == "tel" and len(text) > MAX_TEL_CHARACTERS:
         raise RemoteProtocolError(400, "Telephone number too long")
     try:
-        uri = sipmessage.URI.parse(
-            f"{scheme.lower()}:{rest.partition('?')[0] if '@' not in rest else _bare(rest)}"
-        )
+        uri = sipmessage.URI.parse(f"{scheme.lower()}:{rest}")
     except ValueError:
         raise RemoteProtocolError(400, "Malformed URI") from None
     if uri.port is not None and not 0 < uri.port < 65_536:
@@ -255,10 +253,16 @@ def parse_uri(text: str) -> sipmessage.URI:
     return uri
 
 
-def _bare(rest: str) -> str:
+def has_headers(text: str) -> bool:
+    """Return whether a URI carries headers, which a Request-URI may not (RFC 3261 §19.1.1)."""
+    return text != ":".join(_without_headers(text))
+
+
+def _without_headers(text: str) -> tuple[str, str]:
     # A question mark is allowed in the user part, so headers begin at the first one behind the last @.
+    scheme, _, rest = text.partition(":")
     user, at, host = rest.rpartition("@")
-    return f"{user}{at}{host.partition('?')[0]}"
+    return scheme, f"{user}{at}{host.partition('?')[0]}"
 
 
 def uri_address(text: str) -> Address | None:

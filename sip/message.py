@@ -161,16 +161,13 @@ def parse(data: bytes) -> Request | Response | None:
     if request is None or not headers.all("Via"):
         return None
     try:
-        Via.parse(headers.all("Via")[0])
-        if header_defect or defect:
-            raise header_defect or defect or AssertionError
+        if defect or header_defect:
+            raise defect or header_defect or AssertionError
         if not complete:
             raise RemoteProtocolError(400, "Headers do not end with an empty line")
         _check_singles(headers)
         _check_request(request)
         request.body = _body(headers, body)
-    except ValueError:
-        return None
     except RemoteProtocolError as error:
         request.defect = error
     return request
@@ -272,6 +269,10 @@ def _check_singles(headers: Headers) -> None:
 
 
 def _check_request(request: Request) -> None:
+    try:
+        Via.parse(request.headers.all("Via")[0])
+    except ValueError:
+        raise RemoteProtocolError(400, "Malformed Via") from None
     try:
         cseq = request.cseq
     except ValueError:

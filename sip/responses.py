@@ -13,8 +13,8 @@ from sip.message import Headers, Request, Response
 
 REASONS: Final = {
     100: "Trying", 180: "Ringing", 200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout", 414: "Request-URI Too Long", 415: "Unsupported Media Type",
+    405: "Method Not Allowed", 406: "Not Acceptable", 408: "Request Timeout",
+    414: "Request-URI Too Long", 415: "Unsupported Media Type",
     416: "Unsupported URI Scheme", 420: "Bad Extension", 469: "Bad Info Package",
     480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected",
     486: "Busy Here", 487: "Request Terminated", 488: "Not Acceptable Here", 489: "Bad Event",
@@ -36,9 +36,9 @@ def respond_to(request: Request, status: int, to_tag: str, reason: str = "") -> 
     """Return a response with the fields that RFC 3261 §8.2.6.2 has copied; tolerates that some are missing."""
     headers = Headers()
     for name, value in request.headers:
-        if name in ("Via", "From", "Call-ID", "CSeq"):
+        if name == "Via" or (name in ("From", "Call-ID", "CSeq") and headers.get(name) is None):
             headers.add(name, value)
-        elif name == "To":
+        elif name == "To" and headers.get(name) is None:
             headers.add(name, _tagged(value, to_tag) if status > 100 else value)
     return Response(status, reason or REASONS.get(status) or _CLASSES[status // 100], headers)
 

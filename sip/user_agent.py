@@ -196,13 +196,18 @@ class UserAgent:
 
     def _receive_request(self, request: Request, source: Address, now: int) -> None:
         vias = request.headers.all("Via")
-        request.headers.replace_first("Via", stamp_via(vias[0], source))
+        try:
+            request.headers.replace_first("Via", stamp_via(vias[0], source))
+            destination = request.via.response_destination(source)
+        except ValueError:
+            # Where even the Via cannot be read, its answer can only go back whence it came.
+            destination = source
         if request.defect is None:
             self._core.layer.receive_request(request, source, now)
         elif request.method != "ACK":
             defect = request.defect
             response = respond_to(request, defect.status, self._core.token(16), defect.reason)
-            self._core.respond_stateless(request, source, response)
+            self._core.respond_stateless(response, destination)
 
     def _leg_timer(self, leg: Leg, timer: LegTimer, now: int) -> None:
         match timer:

@@ -291,7 +291,7 @@ class Core:
         self.outputs.append(datagram)
         return datagram
 
-    def respond_stateless(self, request: Request, source: Address, response: Response) -> None:
+    def respond_stateless(self, response: Response, destination: Address) -> None:
         """Answer without a transaction: a request that is malformed, or for which there is no room."""
         response.headers.add("Server", self.config.product)
-        self.outputs.append(SendDatagram(bytes(response), request.via.response_destination(source)))
+        self.outputs.append(SendDatagram(bytes(response), destination))

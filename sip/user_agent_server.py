@@ -8,7 +8,7 @@ from sip import multipart
 from sip.address import Address
 from sip.dialog import Dialog, contact_uri
 from sip.errors import RemoteProtocolError
-from sip.header_fields import NameAddress, parse_uri, printable, tokens
+from sip.header_fields import NameAddress, has_headers, parse_uri, printable, tokens
 from sip.leg import (
     OVER,
     REOFFER_LIMIT_NS,
@@ -72,7 +72,7 @@ class Server:
         """Answer a request for which there is no transaction left."""
         response = respond_to(request, 503, self._core.token(16))
         response.headers.add("Retry-After", str(RETRY_AFTER_S))
-        self._core.respond_stateless(request, source, response)
+        self._core.respond_stateless(response, request.via.response_destination(source))
 
     def _dispatch(self, request: Request, source: Address, key: TransactionKey, now: int) -> None:
         if request.method not in KNOWN:
@@ -101,6 +101,8 @@ class Server:
         if request.uri.partition(":")[0].lower() not in ("sip", "sips", "tel"):
             raise Refusal(416)
         parse_uri(request.uri)
+        if has_headers(request.uri):
+            raise RemoteProtocolError(400, "Request-URI with headers")
         if self._core.layer.merged_with(request) not in (None, key):
             raise Refusal(482)
         match request.method:
@@ -122,6 +124,11 @@ class Server:
     def _new_call(self, request: Request, source: Address, key: TransactionKey, now: int) -> None:
         core = self._core
         sdp = _description(request)
+        accepted = tokens(request.headers.all("Accept"))
+        if accepted and not any(
+            _media_type(value) in (CONTENT_TYPE, "application/*", "*/*") for value in accepted
+        ):
+            raise Refusal(406)
         tag = core.token(16)
         dialog = Dialog.as_server(request, tag, source)
         if len(core.legs) >= core.config.max_legs:
@@ -280,7 +287,11 @@ def _same_call(invite: Request, cancel: Request) -> bool:
 
 
 def _content_type(request: Request) -> str:
-    return (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    return _media_type(request.headers.get("Content-Type") or "")
+
+
+def _media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
 
 
 def _description(request: Request) -> str | None:

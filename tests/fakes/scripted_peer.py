@@ -29,14 +29,9 @@ ANSWER = (
 EventType = TypeVar("EventType")
 
 
-def tokens() -> itertools.count[int]:
-    """Return the numbers that tokens are made from."""
-    return itertools.count(1)
-
-
 def user_agent(*, max_legs: int = 1000, max_server_transactions: int = 4096) -> UserAgent:
     """Return a user agent with predictable tokens."""
-    numbers = tokens()
+    numbers = itertools.count(1)
 
     def token(length: int) -> str:
         return hashlib.sha256(str(next(numbers)).encode()).hexdigest()[:length]
@@ -73,8 +68,7 @@ class ScriptedPeer:
         messages = []
         for output in self.agent.outputs():
             if isinstance(output, SendDatagram):
-                message = parse(output.data)
-                assert message is not None, output.data
+                message = parse(output.data) or _unreadable(output.data)
                 assert not isinstance(message, Request) or message.defect is None, message
                 messages.append(message)
                 self.raw.append(output.data)
@@ -174,6 +168,14 @@ class ScriptedPeer:
     def learn_tag(self, response: Request | Response) -> None:
         """Take the agent's tag from a response."""
         self.remote_tag = NameAddress.parse(response.headers.get("To") or "").tag
+
+
+def _unreadable(data: bytes) -> Response:
+    """Return a 4xx or 5xx that has to hold what was unreadable in its request."""
+    version, status, reason = data.decode("utf-8", "surrogateescape").partition("\r\n")[0].split(" ", 2)
+    assert version == "SIP/2.0"
+    assert status[0] in "45", data
+    return Response(int(status), reason)
 
 
 def statuses(messages: list[Request | Response]) -> list[int]:
