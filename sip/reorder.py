@@ -121,6 +121,8 @@ class Reorder:
         """Place a packet where the clock is now, whatever its timestamp."""
         self._flush_held()
         position = max(self._next, self._expected(arrival_ns) - samples)
+        # Nothing of this stream lies before it, so there is nothing to wait for.
+        self._fill(position - self._next)
         self._reference = (timestamp, position)
         self._origin_ns = arrival_ns - (position + samples) * 1_000_000_000 // self._rate_hz
         self._suspect = None
