@@ -83,6 +83,8 @@ class FixedAnswer(Part):
     triggers: tuple[Trigger, ...] = Field(min_length=1)
     say: str = Field(min_length=1)
     then: Literal["go_on", "person", "emergency", "end"] = "go_on"
+    offers: str = ""
+    """Task that begins when the caller answers with yes."""
 
 
 class Slot(Part):
@@ -199,6 +201,15 @@ class Agent(Part):
     tasks: dict[Name, Task] = Field(default_factory=dict)
     folder: Path = Field(default=Path(), exclude=True, json_schema_extra={"readOnly": True})
     """Where it was read; set by :func:`load_agent`, not in the file."""
+
+    @model_validator(mode="after")
+    def _offers_exist(self) -> Agent:
+        for number, answer in enumerate(self.answers, 1):
+            if answer.offers and answer.offers not in self.tasks:
+                raise ValueError(
+                    f"answer {number}: offers: no task {answer.offers!r}; expected one of {', '.join(self.tasks)}"
+                )
+        return self
 
     @property
     def full_greeting(self) -> str:

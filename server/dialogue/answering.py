@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from models.clauses import ClauseSplitter
 from models.protocols import ChatRequest, ReplyEnd, ReplyItem, TextDelta, ToolCall
-from server.dialogue.clause_stream import ClauseStream
 from server.dialogue.grounding import Reading, admits_ignorance, best_reading, invents_numbers
 from server.dialogue.knowledge import Passage
 from server.dialogue.prompts import grounded_request, plain_request
@@ -22,6 +23,8 @@ from server.errors import LandlineError
 MAX_ITEMS: Final = 400
 """Pieces of one reply that are listened to; a model that never ends is cut off."""
 MAX_CLAUSES: Final = 4
+_MARKUP: Final = re.compile(r"[*_`#|]+")
+"""Signs that a model likes and a voice would read out."""
 TOOL_WORDS: Final = ("appointment|booking|book|cancel|reschedule|move|change|visit|slot|reservation",)
 
 
@@ -168,7 +171,7 @@ async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply,
 async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:
     """Yield the model's clauses as they are complete, or its call. Raises :class:`ModelFailed`."""
     stream = turn.services.llm.reply(request)
-    cutter = ClauseStream()
+    cutter = ClauseSplitter()
     first = True
     try:
         for _ in range(MAX_ITEMS):
@@ -176,7 +179,7 @@ async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str
             first = False
             match item:
                 case TextDelta():
-                    for clause in cutter.feed(item.text):
+                    for clause in cutter.feed(_MARKUP.sub("", item.text)):
                         yield clause
                 case ToolCall():
                     yield item

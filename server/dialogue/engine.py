@@ -90,7 +90,11 @@ class Dialogue:
         question = self._open_question()
         if not question:
             self._state.offer, question = "anything_else", phrases.after_transfer
-        self._begin(f"{outcome} {question}")
+        state = self._state
+        if state.answering and state.heard_of_reply is None:  # still within the reply that wanted a person
+            state.planned = f"{state.planned} {outcome} {question}".strip()
+        else:
+            self._begin(f"{outcome} {question}")
         return [Say(outcome), *(Say(part) for part in spoken_parts(question))]
 
     def resume_line(self) -> str:
@@ -152,8 +156,9 @@ class Dialogue:
         missed = self._confirmation_missed()
         if (entered := self._keys(heard)) is None:
             return
-        self._state.begin_turn(entered.text, entered.source, now.date())
-        self._state.answering = True
+        state = self._state
+        state.begin_turn(entered.text, entered.source, now.date())
+        state.answering = True
         turn = self._context(entered, now)
         try:
             async with aclosing(self._decide(turn, missed=missed)) as replies:
@@ -162,7 +167,7 @@ class Dialogue:
                     yield reply
         finally:
             self._wrote = self._wrote or turn.wrote
-            self._state.last_said = self._state.planned or last
+            state.last_said = state.planned or last
 
     def _context(self, heard: Heard, now: datetime) -> TurnContext:
         return TurnContext(
@@ -269,6 +274,10 @@ class Dialogue:
                 async for reply in flow.start(triggered):
                     yield reply
                 return
+        if self._state.offer.startswith("task:") and yes_or_no(turn.text) == "yes":
+            async for reply in flow.start(self._state.offer.removeprefix("task:")):
+                yield reply
+            return
         if steps := self._take_offer(turn):
             for reply in steps:
                 yield reply
@@ -348,6 +357,8 @@ class Dialogue:
 
     def _say_fixed(self, turn: TurnContext, flow: TaskFlow, answer: FixedAnswer) -> list[Reply]:
         said: list[Reply] = [*turn.say(answer.say)]
+        if answer.offers and self._state.task is None:
+            self._state.offer = f"task:{answer.offers}"
         match answer.then:
             case "go_on":
                 return [*said, *flow.ask_again()]

@@ -27,14 +27,12 @@ _EXCHANGES: Final = 2
 
 
 def prefix(agent: Agent) -> tuple[ChatMessage, ...]:
-    """Return the constant messages: who the agent is, the rules, and examples of the tone."""
-    system = ChatMessage("system", f"{' '.join(agent.persona.split())} {_RULES}")
-    shown = [
-        message
-        for question, answer in agent.examples
-        for message in (ChatMessage("user", question), ChatMessage("assistant", answer))
-    ]
-    return (system, *shown)
+    """Return the constant message: who the agent is, the rules, and examples of the tone.
+
+    All of it stands in the system message, because that is what the servers keep warm.
+    """
+    shown = "".join(f"\nCaller: {question}\nYou say: {answer}" for question, answer in agent.examples)
+    return (ChatMessage("system", f"{' '.join(agent.persona.split())} {_RULES}{shown}"),)
 
 
 def tool_specs(agent: Agent, tools: ToolRegistry) -> tuple[ToolSpec, ...]:

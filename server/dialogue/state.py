@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,9 +16,6 @@ from server.dialogue.tools import Value
 
 SNAPSHOT_VERSION: Final = 1
 MAX_TURNS_KEPT: Final = 400
-
-Offer = Literal["", "person", "anything_else"]
-"""What a plain yes or no would answer, besides a task's confirmation."""
 
 
 @dataclass(slots=True)
@@ -73,7 +70,8 @@ class State:
     turns: list[TurnRecord] = field(default_factory=list)
     turn: int = 0
     task: TaskState | None = None
-    offer: Offer = ""
+    offer: str = ""
+    """What a plain yes or no would answer, besides a task's confirmation: ``person``, ``anything_else``, ``task:NAME``."""
     misunderstandings: int = 0
     verified: dict[str, str] = field(default_factory=dict)
     """Identities proven in this call, by a tool's result."""
