@@ -106,9 +106,9 @@ class Transaction:
         """Return which end we are."""
         return Side.CLIENT if self.machine in (INVITE_CLIENT, NON_INVITE_CLIENT) else Side.SERVER
 
-    def start(self, now: int) -> None:
-        """Client: send the request."""
-        self._transmit(bytes(self.request))
+    def start(self, data: bytes, now: int) -> None:
+        """Client: send the request, given as it goes over the wire."""
+        self._transmit(data)
         self._arm(now)
 
     def outputs(self) -> list[SendDatagram | Upward]:
@@ -266,14 +266,16 @@ class TransactionLayer:
             self._outputs.append(StrayResponse(response))
 
     def send_request(self, request: Request, destination: Address, now: int) -> TransactionKey:
-        """Begin a client transaction. Raises :class:`LocalProtocolError` where there is no room for it."""
+        """Begin a client transaction. Raises :class:`LocalProtocolError` where it has no room or no wire form."""
         if self._counts[Side.CLIENT] >= self._limits[Side.CLIENT]:
             raise LocalProtocolError(f"more than {MAX_CLIENT_TRANSACTIONS} client transactions")
+        # First of all, because what cannot be written must leave no transaction behind.
+        data = bytes(request)
         machine = INVITE_CLIENT if request.method == "INVITE" else NON_INVITE_CLIENT
         key = client_key(request.via.branch, request.method)
         transaction = Transaction(machine, key, request, destination)
         self._add(transaction)
-        self._step(transaction, lambda each: each.start(now))
+        self._step(transaction, lambda each: each.start(data, now))
         return key
 
     def respond(self, key: TransactionKey, response: Response, now: int) -> bool:
