@@ -343,7 +343,9 @@ class TurnMachine:
             return
         self._commit(text, "speech", segment, now)
 
-    def _commit(self, text: str, source: Literal["speech", "dtmf"], segment: _Segment | None, now: int) -> None:
+    def _commit(
+        self, text: str, source: Literal["speech", "dtmf"], segment: _Segment | None, now: int
+    ) -> None:
         if self._caller_turns >= self._settings.max_turns:
             self._farewell(FarewellReason.TURNS, now)
             return
