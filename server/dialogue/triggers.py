@@ -17,13 +17,15 @@ class TriggerError(ValueError):
 
 
 _PUNCTUATION = re.compile(r"(?<!\d)[.,:](?!\d)|(?<=\d)[.,:](?!\d)|(?<!\d)[.,:](?=\d)|[!?;\"()\[\]…—–]|--+")
+_HYPHEN = re.compile(r"(?<!\d\d\d\d)(?<!\d\d\d\d-\d\d)-|-(?!\d\d\b)")
+"""Every hyphen but those of a date like 2026-12-03."""
 _TOKEN = re.compile(r"^[a-z0-9'’|+-]+$")
 
 
 def normalise(text: str) -> str:
     """Lower case, one space between words, punctuation gone except inside numbers and words."""
     lowered = text.lower().replace("’", "'").replace("‘", "'")
-    return " ".join(_PUNCTUATION.sub(" ", lowered).replace("-", " ").split())
+    return " ".join(_HYPHEN.sub(" ", _PUNCTUATION.sub(" ", lowered)).split())
 
 
 @lru_cache(maxsize=1024)

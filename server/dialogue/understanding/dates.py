@@ -174,9 +174,10 @@ def find_dates(text: str, today: date) -> list[Mention[date]]:
             if any(taken[found.start() : found.end()]):
                 continue
             value, note = resolve(found, today)
+            # A date that cannot be ("the 31st of February") is not read as another one either.
+            taken[found.start() : found.end()] = [True] * (found.end() - found.start())
             if value is None:
                 continue
-            taken[found.start() : found.end()] = [True] * (found.end() - found.start())
             mentions.append(Mention(value, found[0].strip(), found.start(), strong, note))
     return sorted(mentions, key=lambda item: item.start)
 
