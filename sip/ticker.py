@@ -36,7 +36,8 @@ class LatenessHistogram:
         for index, count in enumerate(self._counts):
             seen += count
             if count and seen >= wanted:
-                return min((index + 1) * _BIN_NS, self.max_ns) / 1e6
+                edge_ns = (index + 1) * _BIN_NS if index < _BINS else self.max_ns
+                return min(edge_ns, self.max_ns) / 1e6
         return 0.0
 
     def summary_ms(self) -> dict[str, float]:
