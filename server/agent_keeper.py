@@ -94,7 +94,7 @@ class AgentKeeper:
                 number, role is Role.SPARE, lambda _line: self._pair.beat(number, loop.time())
             )
         except OSError:
-            _log.exception("process_not_started", extra={"name": "agent"})
+            _log.exception("process_not_started", extra={"child": "agent"})
             self._pair.died(number, loop.time())
             return
         self._children[number] = child
@@ -109,7 +109,7 @@ class AgentKeeper:
             # Before anything else: callers are waiting.
             self._pair.died(number, asyncio.get_running_loop().time())
             await self._carry_out()
-            _log.error("process_died", extra={"name": "agent", "agent": number, "exit_code": code})
+            _log.error("process_died", extra={"child": "agent", "agent": number, "exit_code": code})
         await child.ended()
         self.last_words = child.last_words or self.last_words
         self._children.pop(number, None)

@@ -74,7 +74,7 @@ class Keeper:
                 self.up = False
                 if self._stopping:
                     return
-                _log.error("process_died", extra={"name": self.name, "exit_code": code})
+                _log.error("process_died", extra={"child": self.name, "exit_code": code})
             delay_s = self._policy.died(lived_s=loop.time() - began)
             self._on_change()
             await asyncio.sleep(delay_s)
@@ -99,13 +99,13 @@ class Keeper:
         try:
             child = self.child = await self._start()
         except OSError:
-            _log.exception("process_not_started", extra={"name": self.name})
+            _log.exception("process_not_started", extra={"child": self.name})
             self.child = None
             return
         self._on_change()
         self.up = await self._ready(child)
         if self.up:
-            _log.warning("process_restarted", extra={"name": self.name, "restarts": self.restarts})
+            _log.warning("process_restarted", extra={"child": self.name, "restarts": self.restarts})
         elif child.exit_code is None:
             child.kill()
 
@@ -130,7 +130,7 @@ class Keeper:
             if await self._probe():
                 answered_at = loop.time()
             elif loop.time() - answered_at > self._unanswered_limit_s:
-                _log.error("process_hangs", extra={"name": self.name})
+                _log.error("process_hangs", extra={"child": self.name})
                 child.kill()
                 await ending
                 return

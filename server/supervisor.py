@@ -35,6 +35,8 @@ _POLL_S: Final = 0.25
 _DOCUMENTS_LIMIT_S: Final = 300.0
 _SPARE_PAUSE_S: Final = 4.0
 _AGENT_STOP_S: Final = 4.0
+_AGENT_STARTS_TOLD: Final = 3
+"""An agent that died so often before the first call is told of."""
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +140,8 @@ class Supervisor:
         told = False
         while missing := await self._missing():
             waited = loop.time() - began
-            if not told and waited > self._settings.supervisor.ready_timeout_s:
+            failing = self._agents.restarts >= _AGENT_STARTS_TOLD
+            if not told and (failing or waited > self._settings.supervisor.ready_timeout_s):
                 told = True
                 self._say("Not ready for calls yet; still trying:")
                 for part, text in missing.items():

@@ -33,8 +33,8 @@ class Kind(enum.Enum):
 _SAFE: Final = """
     at event level logger process pid
     call call_id leg leg_id utterance_id turn revision sequence slot
-    error error_type traceback reason code status kind state cause end_reason outcome name op
-    tool turn_class stage codec method transport version schema model device agent
+    error error_type traceback reason code status kind state cause end_reason outcome op
+    child tool turn_class stage codec method transport version schema model device agent
     attempt attempts restarts exit_code signal count calls capacity limit queued dropped late rejected
     duration_ms delay_ms timeout_ms elapsed_ms wait_ms audio_ms inference_ms seconds tick tick_late_ms lateness_ms
     bytes bytes_free size rate_hz port rtp_port passages documents added unchanged removed failed closed

@@ -103,9 +103,11 @@ class KnowledgeOwner:
                 f"no embeddings from the speech worker: {type(error).__name__}"
             ) from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the index."""
         self._base = None
         self.fault = "the knowledge base is closed"
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        # First, so that threads that wait for embeddings give up; and not in the loop, which they wait for.
+        await self._speech.close()
+        await asyncio.to_thread(self._threads.shutdown, wait=True, cancel_futures=True)
         self._stack.close()

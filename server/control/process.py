@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _READ_THREADS: Final = 2
 _BACKLOG: Final = 64
+_STOP_S: Final = 3.0
 _REQUESTS_AT_ONCE: Final = 128
 
 _log = logging.getLogger(__name__)
@@ -59,51 +60,56 @@ class _Server(uvicorn.Server):
 
 async def serve(config: ControlConfig, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set. Raises PortTaken, SchemaTooNew, RecordsUnavailable before anything is served."""
-    listeners = [_listen_tcp(config.http_host, config.http_port), _listen_unix(Path(config.control_socket))]
+    async with contextlib.AsyncExitStack() as stack:
+        listeners = [
+            stack.enter_context(_listen_tcp(config.http_host, config.http_port)),
+            stack.enter_context(_listen_unix(Path(config.control_socket))),
+        ]
+        writer, reader = _open_records(config, stack)
+        if config.fresh_start and (closed := await writer.transact(store.close_interrupted)):
+            _log.warning("calls_closed_as_interrupted", extra={"closed": closed})
+        speech, tts = WorkerClient(Path(config.speech_socket)), WorkerClient(Path(config.tts_socket))
+        stack.push_async_callback(tts.close)
+        knowledge = KnowledgeOwner(
+            Path(config.knowledge_directory),
+            speech,
+            model=config.embedding_name,
+            lock_timeout_s=config.knowledge_lock_timeout_s,
+        )
+        stack.push_async_callback(knowledge.close)
+        headers = {"Authorization": f"Bearer {config.llm_api_key}"} if config.llm_api_key else {}
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(timeout=1.0, headers=headers, trust_env=False)
+        )
+        readers = ThreadPoolExecutor(_READ_THREADS, "reader")
+        stack.callback(readers.shutdown)
+        parts = _parts(config, writer, reader, readers, speech, tts, knowledge, http)
+        servers = [_server(public_app(parts)), _server(owner_app(parts))]
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(writer.run()), group.create_task(knowledge.run())]
+            serving = [
+                group.create_task(server.serve(sockets=[listener]))
+                for server, listener in zip(servers, listeners, strict=True)
+            ]
+            _log.info("control_serves", extra={"port": config.http_port})
+            await stop.wait()
+            for server in servers:
+                server.should_exit = True
+            await asyncio.wait(serving, timeout=_STOP_S)
+            for task in (*serving, *background):
+                task.cancel()
+
+
+def _open_records(config: ControlConfig, stack: contextlib.AsyncExitStack) -> tuple[RecordsWriter, Engine]:
     engine = open_database(config.records_url, busy_timeout_ms=config.records_busy_timeout_ms)
-    migrate(engine)
-    reader = open_for_reading(config.records_url, busy_timeout_ms=config.records_busy_timeout_ms)
     writer = RecordsWriter(
         engine, queue_limit=config.records_queue_limit, batch_limit=config.records_batch_limit
     )
-    speech = WorkerClient(Path(config.speech_socket))
-    tts = WorkerClient(Path(config.tts_socket))
-    knowledge = KnowledgeOwner(
-        Path(config.knowledge_directory),
-        speech,
-        model=config.embedding_name,
-        lock_timeout_s=config.knowledge_lock_timeout_s,
-    )
-    readers = ThreadPoolExecutor(_READ_THREADS, "reader")
-    headers = {"Authorization": f"Bearer {config.llm_api_key}"} if config.llm_api_key else {}
-    async with httpx.AsyncClient(timeout=1.0, headers=headers, trust_env=False) as http:
-        if config.fresh_start and (closed := await writer.transact(store.close_interrupted)):
-            _log.warning("calls_closed_as_interrupted", extra={"closed": closed})
-        parts = _parts(config, writer, reader, readers, speech, tts, knowledge, http)
-        servers = [_server(public_app(parts)), _server(owner_app(parts))]
-        try:
-            async with asyncio.TaskGroup() as group:
-                background = [group.create_task(writer.run()), group.create_task(knowledge.run())]
-                serving = [
-                    group.create_task(server.serve(sockets=[listener]))
-                    for server, listener in zip(servers, listeners, strict=True)
-                ]
-                _log.info("control_serves", extra={"port": config.http_port})
-                await stop.wait()
-                for server in servers:
-                    server.should_exit = True
-                await asyncio.wait(serving, timeout=3.0)
-                for task in (*serving, *background):
-                    task.cancel()
-        finally:
-            await speech.close()
-            await tts.close()
-            knowledge.close()
-            readers.shutdown(wait=True)
-            writer.close()
-            reader.dispose()
-            for listener in listeners:
-                listener.close()
+    stack.callback(writer.close)
+    migrate(engine)
+    reader = open_for_reading(config.records_url, busy_timeout_ms=config.records_busy_timeout_ms)
+    stack.callback(reader.dispose)
+    return writer, reader
 
 
 def _parts(
