@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
 import uvloop
 
 from models.errors import ModelError
-from models.llm_client import OpenAIClient
+from models.llm_client import LlmEndpoint
 from models.native_tools import NativeTools
 from models.protocols import LanguageModel
 from models.speech_client import PiperClient, SpeechWorkerClient
@@ -28,23 +29,27 @@ from server.dialogue.agent_file import load_agent
 from server.errors import LandlineError
 
 _BEAT_S = 0.25
+_STDIN = 0
 _EXIT_BAD_CONFIGURATION = 2
 
 _log = logging.getLogger(__name__)
 
 
 def _language_model(config: AgentProcessConfig) -> LanguageModel:
-    client = OpenAIClient(config.llm_base_url, model=config.llm_model, api_key=config.llm_api_key)
-    if config.llm_adapter == "native":
-        return NativeTools(client)
-    return StructuredActions(client)
+    endpoint = LlmEndpoint(
+        config.llm_base_url,
+        config.llm_model,
+        api_key=config.llm_api_key,
+        llama_cpp=config.llm_adapter == "structured",
+    )
+    return NativeTools(endpoint) if config.llm_adapter == "native" else StructuredActions(endpoint)
 
 
 async def _go() -> bool:
     """Wait for the line ``go``; false when stdin ends first, because the supervisor is gone."""
-    loop = asyncio.get_running_loop()
-    line = await loop.run_in_executor(None, sys.stdin.buffer.raw.readline)  # type: ignore[attr-defined]
-    return bool(line.strip() == b"go")
+    # Unbuffered: what follows the line belongs to the lifeline.
+    word = await asyncio.get_running_loop().run_in_executor(None, os.read, _STDIN, 64)
+    return word.strip() == b"go"
 
 
 async def _beat() -> None:
@@ -59,8 +64,8 @@ async def _run(config: AgentProcessConfig, *, spare: bool) -> None:
     agent = load_agent(Path(config.agent_folder))
     models = ProcessModels(
         vad=SileroVad(Path(config.vad_model)),
-        stt=SpeechWorkerClient(config.speech_socket),
-        tts=PiperClient(config.tts_socket),
+        stt=SpeechWorkerClient(Path(config.speech_socket)),
+        tts=PiperClient(Path(config.tts_socket)),
         llm=_language_model(config),
     )
     process = AgentProcess(config, agent, models)

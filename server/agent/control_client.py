@@ -28,7 +28,7 @@ class ControlClient:
     def __init__(self, socket_path: str, *, collection: str) -> None:
         self._collection = collection
         transport = httpx.AsyncHTTPTransport(uds=socket_path)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://control")
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://control", trust_env=False)
 
     async def aclose(self) -> None:
         """Close the connections."""

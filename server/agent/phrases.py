@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models.errors import ModelError
 from models.protocols import TextToSpeech
+from server.agent.leading_silence import LeadingSilence
 from server.agent.resampling import Resampler
 
 _log = logging.getLogger(__name__)
@@ -64,10 +65,11 @@ def _write(path: Path, pcm: bytes) -> None:
 async def synthesise_whole(tts: TextToSpeech, text: str, voice: str, rate_hz: int) -> bytes:
     """Return the whole of ``text`` as PCM16 mono at ``rate_hz``."""
     pcm = bytearray()
+    silence = LeadingSilence(rate_hz)
     resampler: Resampler | None = None
     async for chunk in tts.synthesise(text, voice=voice):
         resampler = resampler or Resampler(chunk.rate_hz, rate_hz)
-        pcm += resampler.feed(chunk.pcm, final=chunk.final)
+        pcm += silence.feed(resampler.feed(chunk.pcm, final=chunk.final))
     if not pcm:
         raise ModelError(f"the voice returned no audio for a phrase of {len(text)} characters")
     return bytes(pcm)

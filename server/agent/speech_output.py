@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from models.errors import ModelError
 from models.protocols import TextToSpeech
+from server.agent.leading_silence import LeadingSilence
 from server.agent.phrases import PhraseBook
 from server.agent.resampling import Resampler
 from server.dialogue.replies import Role
@@ -204,9 +205,10 @@ class SpeechOutput:
     async def _stream(self, utterance: Utterance, *, skip: int) -> None:
         """Synthesise and send, leaving out the first ``skip`` samples (sent before a restart)."""
         resampler: Resampler | None = None
+        silence = LeadingSilence(self._rate_hz)
         async for chunk in self._tts.synthesise(utterance.text, voice=self._voice):
             resampler = resampler or Resampler(chunk.rate_hz, self._rate_hz)
-            pcm = resampler.feed(chunk.pcm, final=chunk.final)
+            pcm = silence.feed(resampler.feed(chunk.pcm, final=chunk.final))
             left_out = min(skip, len(pcm) // 2)
             skip -= left_out
             self._play(utterance, pcm[2 * left_out :], final=chunk.final)
