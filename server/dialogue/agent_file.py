@@ -45,7 +45,7 @@ class KnowledgePart(Part):
     """Name in the knowledge base. Empty: the agent's name."""
     documents: str = "documents"
     """Folder beside the agent file."""
-    threshold: float = Field(default=0.35, ge=0, le=1)
+    threshold: float = Field(default=0.42, ge=0, le=1)
     """Passages scored below it are no answer."""
     read_aloud: float = Field(default=0.5, ge=0, le=1)
     """Share of the question's words that a sentence must hold to be read word for word, without the LLM."""

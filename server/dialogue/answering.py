@@ -42,8 +42,9 @@ async def answer_from_knowledge(
         for say in turn.say(reading.text, sources=(reading.source,)):
             yield say
         return
-    async for reply in _model_from_passage(turn, passages[0], reading):
-        yield reply
+    async with aclosing(_model_from_passage(turn, passages[0], reading)) as replies:
+        async for reply in replies:
+            yield reply
 
 
 async def _model_from_passage(
@@ -137,8 +138,9 @@ async def free_talk(turn: TurnContext) -> AsyncGenerator[Reply, None]:
             yield reply
         return
     if call is not None and not said:
-        async for reply in _take_call(turn, call):
-            yield reply
+        async with aclosing(_take_call(turn, call)) as replies:
+            async for reply in replies:
+                yield reply
 
 
 async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply, None]:
@@ -164,8 +166,9 @@ async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply,
         # The refusal is recorded with the names alone: what a model made up is nobody's data.
         origins = {name: Provenance("utterance", "none", "") for name in invented}
         yield ToolRan(tool.name, {}, origins, "", "refused", {"reason": f"no origin: {', '.join(invented)}"})
-    async for reply in TaskFlow(turn).start(task, proven):
-        yield reply
+    async with aclosing(TaskFlow(turn).start(task, proven)) as replies:
+        async for reply in replies:
+            yield reply
 
 
 async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:

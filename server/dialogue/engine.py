@@ -216,8 +216,9 @@ class Dialogue:
             case Authenticate():
                 yield turn.phrase(self._agent.phrases.not_verified)
             case Continue():
-                async for reply in self._answer(turn, missed=missed):
-                    yield reply
+                async with aclosing(self._answer(turn, missed=missed)) as replies:
+                    async for reply in replies:
+                        yield reply
             case _:
                 assert_never(decision)
 
@@ -253,37 +254,43 @@ class Dialogue:
             for reply in self._say_fixed(turn, flow, answer):
                 yield reply
             return
-        async for reply in self._tasks_and_questions(turn, flow):
-            yield reply
+        async with aclosing(self._tasks_and_questions(turn, flow)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _tasks_and_questions(self, turn: TurnContext, flow: TaskFlow) -> AsyncGenerator[Reply, None]:
         triggered = flow.triggered()
         active = self._state.task is not None
         if triggered and (not active or flow.is_interlude(triggered)):
-            async for reply in flow.start(triggered):
-                yield reply
+            async with aclosing(flow.start(triggered)) as replies:
+                async for reply in replies:
+                    yield reply
             return
         if active:
             taken = False
-            async for reply in flow.take():
-                taken = True
-                yield reply
+            async with aclosing(flow.take()) as replies:
+                async for reply in replies:
+                    taken = True
+                    yield reply
             if taken:
                 return
             if triggered and self._state.task is not None and triggered != self._state.task.name:
-                async for reply in flow.start(triggered):
-                    yield reply
+                async with aclosing(flow.start(triggered)) as replies:
+                    async for reply in replies:
+                        yield reply
                 return
         if self._state.offer.startswith("task:") and yes_or_no(turn.text) == "yes":
-            async for reply in flow.start(self._state.offer.removeprefix("task:")):
-                yield reply
+            async with aclosing(flow.start(self._state.offer.removeprefix("task:"))) as replies:
+                async for reply in replies:
+                    yield reply
             return
         if steps := self._take_offer(turn):
             for reply in steps:
                 yield reply
             return
-        async for reply in self._tiers_two_and_three(turn, flow):
-            yield reply
+        async with aclosing(self._tiers_two_and_three(turn, flow)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _tiers_two_and_three(self, turn: TurnContext, flow: TaskFlow) -> AsyncGenerator[Reply, None]:
         self._state.offer = ""
@@ -295,8 +302,9 @@ class Dialogue:
                 yield turn.phrase(self._agent.phrases.tool_failed)
             elif passages:
                 self._state.misunderstandings = 0
-                async for reply in answer_from_knowledge(turn, passages):
-                    yield reply
+                async with aclosing(answer_from_knowledge(turn, passages)) as replies:
+                    async for reply in replies:
+                        yield reply
             else:
                 for reply in unknown(turn):
                     yield reply
@@ -306,8 +314,9 @@ class Dialogue:
             for reply in flow.not_understood():
                 yield reply
         else:
-            async for reply in free_talk(turn):
-                yield reply
+            async with aclosing(free_talk(turn)) as replies:
+                async for reply in replies:
+                    yield reply
 
     # ── tier 1 ───────────────────────────────────────────────────────────────────────────────────
 

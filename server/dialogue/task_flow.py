@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 from server.dialogue.agent_file import Slot, Task, TaskCheck, TaskOutcome
@@ -60,8 +61,9 @@ class TaskFlow:
         self._state.offer = ""
         current.slots |= {key: item for key, item in (proven or {}).items() if key in task.slots}
         self._fill(current, task)
-        async for reply in self._advance(current, task, opening=True):
-            yield reply
+        async with aclosing(self._advance(current, task, opening=True)) as replies:
+            async for reply in replies:
+                yield reply
         if interrupted is not None and self._idle():
             self._state.task, self._state.offer = interrupted, ""
             for reply in self.ask_again():
@@ -85,26 +87,30 @@ class TaskFlow:
             steps = self._take_change(current, task)
         else:
             steps = self._take_slots(current, task)
-        async for reply in steps:
-            yield reply
+        async with aclosing(steps) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _take_slots(self, current: TaskState, task: Task) -> AsyncGenerator[Reply, None]:
         if offer := next((item for item in task.offers if matches(item.triggers, self._turn.words)), None):
             self._fill(current, task)
-            async for reply in self._offer_choices(current, task, offer):
-                yield reply
+            async with aclosing(self._offer_choices(current, task, offer)) as replies:
+                async for reply in replies:
+                    yield reply
         elif self._fill(current, task) or current.doubtful is not None:
             self._state.misunderstandings = 0
-            async for reply in self._advance(current, task):
-                yield reply
+            async with aclosing(self._advance(current, task)) as replies:
+                async for reply in replies:
+                    yield reply
 
     async def _take_confirmation(self, current: TaskState, task: Task) -> AsyncGenerator[Reply, None]:
         answer = yes_or_no(self._turn.text)
         if self._fill(current, task) or current.doubtful is not None:
             current.confirming = False
             self._state.misunderstandings = 0
-            async for reply in self._advance(current, task):
-                yield reply
+            async with aclosing(self._advance(current, task)) as replies:
+                async for reply in replies:
+                    yield reply
         elif answer == "no":
             current.confirming, current.open_slot = False, CHANGING
             named = self._named_slot(task)
@@ -118,13 +124,15 @@ class TaskFlow:
                 return
             self._state.misunderstandings = 0
             current.confirming = False
-            async for reply in self._carry_out(current, task):
-                yield reply
+            async with aclosing(self._carry_out(current, task)) as replies:
+                async for reply in replies:
+                    yield reply
 
     async def _take_change(self, current: TaskState, task: Task) -> AsyncGenerator[Reply, None]:
         if self._fill(current, task) or current.doubtful is not None:
-            async for reply in self._advance(current, task):
-                yield reply
+            async with aclosing(self._advance(current, task)) as replies:
+                async for reply in replies:
+                    yield reply
         elif named := self._named_slot(task):
             for say in self._ask(current, self._ask_anew(current, task, named)):
                 yield say
@@ -145,8 +153,9 @@ class TaskFlow:
         elif answer == "unclear":
             current.doubtful = doubtful
             return
-        async for reply in self._advance(current, task):
-            yield reply
+        async with aclosing(self._advance(current, task)) as replies:
+            async for reply in replies:
+                yield reply
 
     def _named_slot(self, task: Task) -> str:
         """Return the slot that "the time is wrong" names."""
@@ -218,8 +227,9 @@ class TaskFlow:
             if mark is None or mark in current.checked:
                 continue
             passed = False
-            async for reply in self._check(current, task, check):
-                yield reply
+            async with aclosing(self._check(current, task, check)) as replies:
+                async for reply in replies:
+                    yield reply
             passed = self._turn.result is not None and self._outcome_passes(check)
             if not passed:
                 return
@@ -240,8 +250,9 @@ class TaskFlow:
             for question in self._ask_confirmation(current, task):
                 yield question
         else:
-            async for reply in self._carry_out(current, task):
-                yield reply
+            async with aclosing(self._carry_out(current, task)) as replies:
+                async for reply in replies:
+                    yield reply
 
     def _ask_confirmation(self, current: TaskState, task: Task) -> list[Reply]:
         current.confirming, current.open_slot = True, ""
@@ -264,10 +275,12 @@ class TaskFlow:
 
     async def _check(self, current: TaskState, task: Task, check: TaskCheck) -> AsyncGenerator[Reply, None]:
         arguments = {name: current.slots[name] for name in check.slots}
-        async for reply in self._run(check.tool, arguments):
-            yield reply
-        async for reply in self._follow(current, task, check.tool, check.outcomes):
-            yield reply
+        async with aclosing(self._run(check.tool, arguments)) as replies:
+            async for reply in replies:
+                yield reply
+        async with aclosing(self._follow(current, task, check.tool, check.outcomes)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _offer_choices(
         self, current: TaskState, task: Task, offer: TaskCheck
@@ -278,22 +291,26 @@ class TaskFlow:
             for say in self._ask(current, task.slots[unknown].ask):
                 yield say
             return
-        async for reply in self._check(current, task, offer):
-            yield reply
+        async with aclosing(self._check(current, task, offer)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _carry_out(self, current: TaskState, task: Task) -> AsyncGenerator[Reply, None]:
-        async for reply in self._run(task.tool, current.slots):
-            yield reply
-        async for reply in self._follow(current, task, task.tool, task.outcomes):
-            yield reply
+        async with aclosing(self._run(task.tool, current.slots)) as replies:
+            async for reply in replies:
+                yield reply
+        async with aclosing(self._follow(current, task, task.tool, task.outcomes)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def _run(self, name: str, arguments: Mapping[str, SlotValue]) -> AsyncGenerator[Reply, None]:
         tool = self._tool(name)
         if tool is None:
             self._turn.result = None
             return
-        async for reply in self._turn.run_tool(tool, arguments):
-            yield reply
+        async with aclosing(self._turn.run_tool(tool, arguments)) as replies:
+            async for reply in replies:
+                yield reply
 
     def _tool(self, name: str) -> Tool | None:
         tool = self._turn.services.tools.get(name)

@@ -105,7 +105,11 @@ async def test_two_callers_cannot_have_the_same_time(database: Path) -> None:
 
 @pytest.mark.parametrize(
     ("day", "words"),
-    [("Sunday", "closed"), ("the third of December 2028", "a year ahead"), ("November third 2026", "in the past")],
+    [
+        ("Sunday", "closed"),
+        ("the third of December 2028", "a year ahead"),
+        ("November third 2026", "in the past"),
+    ],
 )
 async def test_a_day_without_appointments_is_said_at_once(database: Path, day: str, words: str) -> None:
     talk = Talk(database)
