@@ -104,7 +104,7 @@ class ChatClient:
                     return
                 chunk = _chunk(line)
                 if chunk is not None:
-                    if chunk.get("choices"):
+                    if _delta(chunk):
                         deadline = asyncio.get_running_loop().time() + endpoint.token_timeout_s
                     yield chunk
         finally:

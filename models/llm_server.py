@@ -52,6 +52,8 @@ def parameters(config: LlmServerConfig) -> Any:
     # Spinning threads would take the core of the 20 ms ticker.
     params.cpuparams.poll = 0
     params.cpuparams_batch.poll = 0
+    # The CPU's own layout of the weights is a copy; with the file mapped besides, both would be resident.
+    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.n_gpu_layers = config.gpu_layers
     params.fit_params = False
     # Slots are pinned to calls and keep their own prefix; a second cache in memory would only cost memory.

@@ -76,7 +76,8 @@ class LlmServerConfig:
     slots: int = 2
     context_tokens: int = 4096
     """Of one slot."""
-    micro_batch_tokens: int = 32
+    micro_batch_tokens: int = 16
+    """Tokens of prefill after which a cancel is noticed."""
     gpu_layers: int = 0
     warm_prefixes: tuple[str, ...] = ()
     """System messages to be prefilled before the server counts as ready."""
