@@ -303,6 +303,16 @@ class TransactionLayer:
         """Return a live transaction."""
         return self._transactions.get(key)
 
+    def abandon(self, key: TransactionKey) -> None:
+        """Destroy a client transaction that no timer would end: INVITE after a provisional response (§9.1)."""
+        transaction = self._transactions.get(key)
+        if transaction is not None and (transaction.machine, transaction.state) == (
+            INVITE_CLIENT,
+            State.PROCEEDING,
+        ):
+            transaction.state = State.TERMINATED
+            self._settle(transaction)
+
     def merged_with(self, request: Request) -> TransactionKey | None:
         """Return the live server transaction that this request was forked from (RFC 3261 §8.2.2.2)."""
         return self._merged.get(merge_key(request))
@@ -316,6 +326,9 @@ class TransactionLayer:
 
     def _step(self, transaction: Transaction, feed: Callable[[Transaction], object]) -> None:
         feed(transaction)
+        self._settle(transaction)
+
+    def _settle(self, transaction: Transaction) -> None:
         self._outputs += transaction.outputs()
         if transaction.state is not State.TERMINATED:
             self._deadlines.set(transaction.key, transaction.deadline())

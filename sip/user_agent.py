@@ -105,6 +105,16 @@ class UserAgent:
         outputs, self._core.outputs = self._core.outputs, []
         return outputs
 
+    @property
+    def legs(self) -> int:
+        """Calls held, those included that the shell has been told are over."""
+        return len(self._core.legs)
+
+    @property
+    def transactions(self) -> int:
+        """Transactions held, both sides."""
+        return len(self._core.layer)
+
     # ── commands ─────────────────────────────────────────────────────────────────────────────────
 
     def ring(self, leg_id: int, now: int) -> None:

@@ -165,6 +165,7 @@ class Core:
         del self.legs[leg.leg_id]
         del self._by_tag[leg.local_tag]
         self.purposes.pop(leg.invite_key, None)
+        self.layer.abandon(leg.invite_key)
 
     def end_transfer(self, leg: Leg, status: int, now: int) -> None:
         """Report how a transfer came out; the leg ends where it came out well."""

@@ -90,6 +90,8 @@ def test_nothing_a_stranger_sends_raises(datagrams: list[tuple[bytes, Address]])
             peer.now = max(peer.now, deadline)
             peer.agent.handle_timeout(peer.now)
         assert peer.agent.deadline() is None, "something waits for ever"
+        assert peer.agent.legs <= 1, "only a call that is up may stay"
+        assert peer.agent.transactions == 0
 
 
 @settings(max_examples=100, deadline=None)

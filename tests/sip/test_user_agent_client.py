@@ -123,6 +123,8 @@ def test_cancel_without_an_end_is_given_up_after_32_s() -> None:
     peer.collect()
     peer.wait(32_000)
     assert isinstance(peer.events[-1], CallEnded)
+    peer.wait(32_000)
+    assert (peer.agent.legs, peer.agent.transactions) == (0, 0)
 
 
 def test_a_phone_that_rings_for_ever_is_cancelled_after_three_minutes() -> None:

@@ -190,6 +190,7 @@ class Telephone(RuleBasedStateMachine):
         for side, host in enumerate(self.hosts):
             assert self.live[side] == set()
             assert host.agent.deadline() is None
+            assert (host.agent.legs, host.agent.transactions) == (0, 0)
             assert not any(count > 1 for count in Counter(legs_of(host, *OVER)).values())
             assert len(legs_of(host, IncomingCall)) <= self.calls
 
