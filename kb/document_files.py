@@ -50,20 +50,20 @@ def find_documents(paths: Sequence[Path], stored: Iterable[StoredDocument]) -> D
                     for file in _walk(path)
                 ]
             except OSError as error:
-                failed.append((str(path), f"{path}: cannot be listed ({error.strerror})"))
+                failed.append((str(path), f"cannot be listed ({error.strerror})"))
                 continue
             below = origin.rstrip(os.sep) + os.sep
             gone |= {
                 source for at, source in known.items() if at.startswith(below) and not os.path.exists(at)
             }
         if len(found) + len(candidates) > MAX_FILES:
-            failed.append((str(path), f"{path}: too many files; expected at most {MAX_FILES} at once"))
+            failed.append((str(path), f"too many files; expected at most {MAX_FILES} at once"))
             continue
         for candidate in candidates:
             other = found.setdefault(candidate.source, candidate)
             if other.origin != candidate.origin:
                 reason = (
-                    f"{candidate.path}: {other.path} is called {candidate.source} as well; expected different"
+                    f"{other.path} is called {candidate.source} as well; expected different"
                     " names, or one directory over both"
                 )
                 failed.append((str(candidate.path), reason))

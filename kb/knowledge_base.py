@@ -134,7 +134,7 @@ class KnowledgeBase:
                 try:
                     count = self._add_file(collection, found, stored.get(found.source))
                 except DocumentRejected as error:
-                    failed.append((str(found.path), str(error)))
+                    failed.append((str(found.path), str(error).removeprefix(f"{found.path}: ")))
                     continue
                 if count is None:
                     unchanged.append(found.source)

@@ -76,4 +76,4 @@ class AddReport:
     passages: int = 0
     """Passages written for ``added``."""
     failed: tuple[tuple[str, str], ...] = ()
-    """(path, reason). What the index held of such a file stays as it was."""
+    """(path, reason that says what was expected). What the index held of such a file stays as it was."""
