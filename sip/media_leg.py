@@ -7,7 +7,6 @@ wants to hear us, silence when nothing is queued, so that its jitter buffer and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from sip import codecs, rtp
 from sip.address import Address
@@ -20,8 +19,6 @@ from sip.playout import Playout
 from sip.reorder import Reorder
 from sip.rtp import ReceiverStatistics
 from sip.telephone_event import EventReceiver, EventSender, Press
-
-MAX_PAYLOAD_BYTES: Final = RATE_HZ * 200 // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +186,7 @@ class _Receiver:
             self.rejected += 1
             return
         verdict = self.latch.judge(packet, source, now_ns)
-        if verdict is Verdict.REJECT or len(packet.payload) > MAX_PAYLOAD_BYTES:
+        if verdict is Verdict.REJECT:
             self.rejected += 1
             return
         if verdict is Verdict.ACCEPT_NEW_SOURCE:

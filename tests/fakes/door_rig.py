@@ -120,6 +120,22 @@ class DoorRig:
         self.phone.hang_up(leg_id, self.now)
         self._settle()
 
+    def reoffer(self, phone_leg: int, direction: str, rtp_port: int = PHONE_RTP.port) -> None:
+        """Send a re-INVITE: hold, its end, or another address."""
+        core = self.phone._core
+        dialog = core.legs[phone_leg].dialog
+        assert dialog is not None
+        request = core.dialog_request(dialog, "INVITE")
+        offer = make_offer(LocalMedia(Address(PHONE_RTP.host, rtp_port), 42, version=2, codecs=(Codec.PCMU,)))
+        request.headers.add("Contact", core.contact())
+        request.headers.add("Content-Type", "application/sdp")
+        request.body = offer.replace("a=sendrecv", f"a={direction}").encode()
+        core.layer.send_request(request, dialog.next_hop(), self.now)
+        self.phone.handle_timeout(self.now)
+        self._settle()
+        core.send_ack(dialog, request.cseq.number)
+        self._settle()
+
     def speak(
         self, values: Sequence[int], *, leg_id: int = 1, codec: Codec = Codec.PCMU, start: int = 0
     ) -> None:

@@ -17,6 +17,7 @@ from sip.leg_protocol import (
     HangUp,
     Heartbeat,
     Hello,
+    Hold,
     LegEndCause,
     LegEnded,
     Mark,
@@ -305,6 +306,36 @@ def test_a_line_that_falls_silent_is_given_up() -> None:
     rig.run(200)
     assert _ended(rig) == [LegEndCause.MEDIA_TIMEOUT]
     assert any(isinstance(event, CallEnded) for event in rig.events)
+
+
+def test_on_hold_nothing_is_sent_or_counted_as_heard_until_the_caller_is_back() -> None:
+    rig, phone_leg = _up(media_timeout_s=5.0)
+    rig.speak([500] * 5)
+    rig.tell(Play(1, 1, _pcm(8000, 400), True))
+    rig.run(100)
+    rig.reoffer(phone_leg, "sendonly")
+    assert b"a=recvonly" in rig.datagrams[-1]
+    sent = len(rig.media[1])
+    rig.run(10_000)
+    assert len(rig.media[1]) == sent
+    assert not any(mark.kind is MarkKind.FINISHED for mark in rig.heard(Mark))
+    rig.reoffer(phone_leg, "sendrecv")
+    rig.run(600)
+    assert [message.held for message in rig.heard(Hold)] == [True, False]
+    assert _near(rig.heard_by_caller(), 8000) == 8 * 400
+    # Time went on, so what comes after the hold is not late for the peer's jitter buffer.
+    before, after = rig.media[1][sent - 1][1], rig.media[1][sent][1]
+    assert (after.timestamp - before.timestamp) & 0xFFFFFFFF == 501 * 160
+    assert after.marker
+
+
+def test_a_reoffer_that_only_moves_the_address_moves_the_media() -> None:
+    rig, phone_leg = _up()
+    rig.speak([500] * 5)
+    rig.reoffer(phone_leg, "sendrecv", rtp_port=4444)
+    rig.run(100)
+    assert rig.media[1][-1][2].port == 4444
+    assert rig.heard(Hold) == []
 
 
 # ── an agent is lost ─────────────────────────────────────────────────────────────────────────────

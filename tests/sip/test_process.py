@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from scripts.softphone import CallRefused, NetworkConditions, ReferPolicy, Softphone
@@ -28,63 +27,11 @@ from sip.leg_protocol import (
     TransferProgress,
 )
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent, obey_keys, tone
+from tests.fakes.sip_process import Process, running, strongest_hz
 
 pytestmark = pytest.mark.loopback
 
-RATE_HZ = 8_000
 PHRASES = {"one_moment": tone(1000, 300), "handing_over": tone(1500, 300), "shutting_down": tone(2000, 300)}
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-class Process:
-    """A running sip process."""
-
-    def __init__(self, directory: Path, port: int, child: asyncio.subprocess.Process) -> None:
-        self.directory = directory
-        self.uri = f"sip:clinic@127.0.0.1:{port}"
-        self.child = child
-
-    @property
-    def leg_socket(self) -> Path:
-        return self.directory / "leg.sock"
-
-    async def status(self) -> dict[str, object]:
-        reader, writer = await asyncio.open_unix_connection(str(self.directory / "sip-status.sock"))
-        line = await asyncio.wait_for(reader.readline(), 5)
-        writer.close()
-        await writer.wait_closed()
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    def let_go(self) -> None:
-        """End the lifeline, as a supervisor does that dies."""
-        assert self.child.stdin is not None
-        self.child.stdin.close()
-
-
-@contextlib.asynccontextmanager
-async def _running(directory: Path, **settings: object) -> AsyncIterator[Process]:
-    port = _free_port()
-    path = directory / "sip.json"
-    values = {"run_directory": str(directory), "host": "127.0.0.1", "port": port, **settings}
-    path.write_text(json.dumps({"rtp_port_first": 24_000, "rtp_port_last": 24_199, **values}))
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sip", str(path), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    assert child.stderr is not None
-    ready = await asyncio.wait_for(child.stderr.readline(), 20)
-    assert json.loads(ready)["event"] == "ready"
-    try:
-        yield Process(directory, port, child)
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.communicate()
 
 
 @contextlib.asynccontextmanager
@@ -106,24 +53,18 @@ def _run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def _strongest_hz(pcm: bytes) -> float:
-    samples = np.frombuffer(pcm, "<i2").astype(float)
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
-    return float(np.argmax(spectrum)) * RATE_HZ / len(samples)
-
-
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
 def test_a_caller_hears_the_agent_and_the_agent_the_caller(tmp_path: Path, codec: str) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process, _agent(process, Behaviour.TONE) as agent:
+        async with running(tmp_path) as process, _agent(process, Behaviour.TONE) as agent:
             phone = await Softphone.start(codec=codec)
             call = await phone.dial(process.uri)
             await call.say(tone(700, 600))
             await call.wait_for_audio()
             await call.hang_up()
             await agent.wait_for(LegEnded)
-            assert _strongest_hz(call.received_pcm()) == pytest.approx(440, abs=5)
-            assert _strongest_hz(bytes(agent.heard[1])) == pytest.approx(700, abs=5)
+            assert strongest_hz(call.received_pcm()) == pytest.approx(440, abs=5)
+            assert strongest_hz(bytes(agent.heard[1])) == pytest.approx(700, abs=5)
             await phone.close()
 
     _run(test)
@@ -131,7 +72,7 @@ def test_a_caller_hears_the_agent_and_the_agent_the_caller(tmp_path: Path, codec
 
 def test_speech_over_a_bad_network_reaches_the_agent_gaplessly(tmp_path: Path) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process, _agent(process, Behaviour.SILENT) as agent:
+        async with running(tmp_path) as process, _agent(process, Behaviour.SILENT) as agent:
             phone = await Softphone.start(
                 network=NetworkConditions(seed=3, loss=0.05, reorder=0.05, jitter_ms=15)
             )
@@ -141,7 +82,7 @@ def test_speech_over_a_bad_network_reaches_the_agent_gaplessly(tmp_path: Path) -
             ended = await agent.wait_for(LegEnded)
             assert isinstance(ended, LegEnded)
             assert ended.statistics.packets_lost > 0
-            assert _strongest_hz(bytes(agent.heard[1])) == pytest.approx(700, abs=5)
+            assert strongest_hz(bytes(agent.heard[1])) == pytest.approx(700, abs=5)
             position = 0
             for offset, samples in agent.offsets[1]:
                 assert offset == position
@@ -154,7 +95,7 @@ def test_speech_over_a_bad_network_reaches_the_agent_gaplessly(tmp_path: Path) -
 def test_keys_transfer_and_hang_up(tmp_path: Path) -> None:
     async def test() -> None:
         async with (
-            _running(tmp_path) as process,
+            running(tmp_path) as process,
             _agent(process, Behaviour.SILENT, on_key=obey_keys) as agent,
         ):
             phone = await Softphone.start()
@@ -178,7 +119,7 @@ def test_keys_transfer_and_hang_up(tmp_path: Path) -> None:
 def test_a_refused_transfer_leaves_the_call_up(tmp_path: Path) -> None:
     async def test() -> None:
         async with (
-            _running(tmp_path) as process,
+            running(tmp_path) as process,
             _agent(process, Behaviour.SILENT, on_key=obey_keys) as agent,
         ):
             phone = await Softphone.start(refer_policy=ReferPolicy(status=403))
@@ -197,7 +138,7 @@ def test_a_refused_transfer_leaves_the_call_up(tmp_path: Path) -> None:
 
 def test_beyond_the_limit_callers_are_told_when_to_ring_again(tmp_path: Path) -> None:
     async def test() -> None:
-        async with _running(tmp_path, call_limit=1, retry_after_s=9) as process:
+        async with running(tmp_path, call_limit=1, retry_after_s=9) as process:
             phone = await Softphone.start()
             with pytest.raises(CallRefused) as nobody_there:
                 await phone.dial(process.uri)
@@ -215,7 +156,7 @@ def test_beyond_the_limit_callers_are_told_when_to_ring_again(tmp_path: Path) ->
 @pytest.mark.parametrize("how", ["closed", "hung"])
 def test_an_agent_that_is_lost_is_replaced_and_the_caller_told(tmp_path: Path, how: str) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process, _agent(process, Behaviour.SILENT) as agent:
+        async with running(tmp_path) as process, _agent(process, Behaviour.SILENT) as agent:
             phone = await Softphone.start()
             call = await phone.dial(process.uri)
             if how == "closed":
@@ -225,14 +166,14 @@ def test_an_agent_that_is_lost_is_replaced_and_the_caller_told(tmp_path: Path, h
                 await asyncio.wait_for(agent.wait_closed(), 10)
             heard_ns = await call.wait_for_audio(timeout_s=10)
             await call.wait_for_quiet(200)
-            assert _strongest_hz(call.received_pcm(heard_ns)) == pytest.approx(1000, abs=20)
+            assert strongest_hz(call.received_pcm(heard_ns)) == pytest.approx(1000, abs=20)
             async with _agent(process, Behaviour.TONE) as other:
                 resync = await other.wait_for(Resync)
                 assert isinstance(resync, Resync)
                 assert [leg.offer.leg_id for leg in resync.legs] == [1]
                 heard_ns = await call.wait_for_audio(since_ns=call.received[-1].at_ns)
                 await asyncio.sleep(0.3)
-                assert _strongest_hz(call.received_pcm(heard_ns)) == pytest.approx(440, abs=20)
+                assert strongest_hz(call.received_pcm(heard_ns)) == pytest.approx(440, abs=20)
                 assert not call.ended.is_set()
             await phone.close()
 
@@ -242,7 +183,7 @@ def test_an_agent_that_is_lost_is_replaced_and_the_caller_told(tmp_path: Path, h
 @pytest.mark.parametrize("how", ["lifeline", "SIGTERM"])
 def test_callers_are_told_before_the_process_ends_in_order(tmp_path: Path, how: str) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process, _agent(process, Behaviour.SILENT):
+        async with running(tmp_path) as process, _agent(process, Behaviour.SILENT):
             phone = await Softphone.start()
             call = await phone.dial(process.uri)
             if how == "lifeline":
@@ -251,7 +192,7 @@ def test_callers_are_told_before_the_process_ends_in_order(tmp_path: Path, how: 
                 process.child.terminate()
             assert await asyncio.wait_for(process.child.wait(), 10) == 0
             assert call.ended.is_set()
-            assert _strongest_hz(call.received_pcm()) == pytest.approx(2000, abs=20)
+            assert strongest_hz(call.received_pcm()) == pytest.approx(2000, abs=20)
             assert not process.leg_socket.exists()
             await phone.close()
 
@@ -260,7 +201,7 @@ def test_callers_are_told_before_the_process_ends_in_order(tmp_path: Path, how: 
 
 def test_the_status_socket_tells_numbers_and_sockets_are_private(tmp_path: Path) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process, _agent(process, Behaviour.SILENT):
+        async with running(tmp_path) as process, _agent(process, Behaviour.SILENT):
             phone = await Softphone.start()
             call = await phone.dial(process.uri)
             await call.say(tone(500, 100))
@@ -278,7 +219,7 @@ def test_the_status_socket_tells_numbers_and_sockets_are_private(tmp_path: Path)
 
 def test_noise_on_every_socket_leaves_the_process_serving(tmp_path: Path) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as process:
+        async with running(tmp_path) as process:
             phone = await Softphone.start()
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 target = ("127.0.0.1", int(process.uri.rpartition(":")[2]))
@@ -315,11 +256,11 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_the_socket_of_a_killed_process_does_not_keep_the_next_from_starting(tmp_path: Path) -> None:
     async def test() -> None:
-        async with _running(tmp_path) as first:
+        async with running(tmp_path) as first:
             first.child.kill()
             await first.child.wait()
             assert first.leg_socket.exists()
-            async with _running(tmp_path) as second, _agent(second, Behaviour.SILENT) as agent:
+            async with running(tmp_path) as second, _agent(second, Behaviour.SILENT) as agent:
                 assert isinstance(await agent.wait_for(Hello), Hello)
                 agent.send(Heartbeat(1))
                 agent.send(HangUp(99))
