@@ -140,7 +140,8 @@ def _append_from_bundle(bundle: Path, entry: Model, file: ModelFile, partial: Pa
 
 def _append_from_url(url: str, file: ModelFile, partial: Path, advance: Advance) -> None:
     have = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # Compressed bytes could not be gone on with in the middle.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with (
         httpx.Client(timeout=_HTTP_TIMEOUT, follow_redirects=True) as client,
         client.stream("GET", url, headers=headers) as response,
@@ -150,7 +151,7 @@ def _append_from_url(url: str, file: ModelFile, partial: Path, advance: Advance)
         # A server without ranges sends the whole file again.
         mode = "ab" if response.status_code == 206 else "wb"
         with partial.open(mode) as target:
-            for block in response.iter_bytes(_BLOCK_BYTES):
+            for block in response.iter_raw():
                 if target.tell() + len(block) > file.size:
                     raise ModelSourceError(f"{url} sends more than the expected {file.size} bytes")
                 target.write(block)
