@@ -213,4 +213,10 @@ class _Transaction:
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._database.execute("ROLLBACK" if kind else "COMMIT")
+        try:
+            if kind is None:
+                self._database.execute("COMMIT")
+        finally:
+            # A commit that failed leaves the transaction open; a full disk may have rolled it back already.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")

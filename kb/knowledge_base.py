@@ -66,7 +66,7 @@ class KnowledgeBase:
         self._embed = embed
         self._signature = f"{_CHUNKING}/{model}"
         self._now = now
-        self._reading = threading.Lock()
+        self._held = threading.Lock()
         self._adding = threading.Lock()
 
     @classmethod
@@ -123,7 +123,7 @@ class KnowledgeBase:
         """
         check_collection(collection)
         with self._adding:
-            with self._reading:
+            with self._stores():
                 stored = self._catalogue.stored(collection)
             files = find_documents(paths, stored.values())
             added: list[str] = []
@@ -148,7 +148,7 @@ class KnowledgeBase:
     def remove(self, collection: str, source: str) -> int:
         """Forget a document; return how many passages it had, 0 where there is none of that name."""
         check_collection(collection)
-        with self._reading:
+        with self._stores():
             ids = self._catalogue.remove(collection, source)
             self._vectors.delete(collection, ids)
             if not self._catalogue.ids(collection):
@@ -158,12 +158,12 @@ class KnowledgeBase:
     def documents(self, collection: str) -> list[Document]:
         """Return what the collection holds, in the order of the sources' names."""
         check_collection(collection)
-        with self._reading:
+        with self._stores():
             return self._catalogue.documents(collection)
 
     def collections(self) -> list[str]:
         """Return the names of the collections that hold documents."""
-        with self._reading:
+        with self._stores():
             return self._catalogue.collections()
 
     def query(self, collection: str, text: str, limit: int = 4) -> list[Passage]:
@@ -175,7 +175,7 @@ class KnowledgeBase:
             return []
         vector = self._embedded([text])[0]
         candidates = max(_CANDIDATES, 2 * limit)
-        with self._reading:
+        with self._stores():
             near = self._vectors.nearest(collection, vector, candidates)
             words = self._catalogue.matching_words(collection, text, candidates)
             near |= self._vectors.cosines(collection, vector, [id for id in words if id not in near])
@@ -191,7 +191,7 @@ class KnowledgeBase:
         document = StoredDocument(found.source, found.origin, sha256, self._signature)
         if stored is not None and (stored.sha256, stored.signature) == (sha256, self._signature):
             if stored.origin != found.origin:
-                with self._reading:
+                with self._stores():
                     self._catalogue.moved(collection, found.source, found.origin)
             return None
         sections = parse_document(found.path, content)
@@ -211,22 +211,29 @@ class KnowledgeBase:
         vectors: NDArray[np.float32],
     ) -> None:
         """New vectors in, the catalogue switched, old vectors out: killed at any point, one set is whole."""
-        with self._reading:
+        with self._stores():
             self._vectors.put(collection, [id for id, _ in passages], vectors)
+            old = self._catalogue.replace(collection, document, title, passages, self._now())
+            self._vectors.delete(collection, old)
+
+    @contextmanager
+    def _stores(self) -> Iterator[None]:
+        """Hold catalogue and vectors for a moment; never while something is embedded."""
+        with self._held:
             try:
-                old = self._catalogue.replace(collection, document, title, passages, self._now())
+                yield
             except sqlite3.Error as error:
                 raise KnowledgeError(
-                    f"{document.source}: cannot be written to the index ({error}); expected a writable index and"
-                    " free disk space; what it held stays"
+                    f"the index cannot be used ({error}); expected readable, writable files and free disk space;"
+                    " what it held stays"
                 ) from error
-            self._vectors.delete(collection, old)
 
     def _sweep(self) -> None:
         """Drop vectors that a process killed in mid-write left behind."""
-        for collection in self._catalogue.collections():
-            stray = self._vectors.ids(collection) - self._catalogue.ids(collection)
-            self._vectors.delete(collection, sorted(stray))
+        with self._stores():
+            for collection in self._catalogue.collections():
+                stray = self._vectors.ids(collection) - self._catalogue.ids(collection)
+                self._vectors.delete(collection, sorted(stray))
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []

@@ -6,7 +6,8 @@ model from the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,54 +49,41 @@ class Vectors:
 
     def put(self, collection: str, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Write vectors under ids, over what is there."""
-        try:
+        with self._explained(collection):
             store = self._open(collection, create=True)
             for start in range(0, len(ids), _WRITE_BATCH):
                 batch = slice(start, start + _WRITE_BATCH)
                 store.upsert(ids=list(ids[batch]), embeddings=vectors[batch])
-        except self._chroma_error as error:
-            if "dimension" in str(error).lower():
-                raise EmbeddingMismatch(
-                    f"collection {collection} holds vectors of another embedding model ({error}); expected the"
-                    " model it was made with: remove its documents and add them again"
-                ) from error
-            raise KnowledgeError(
-                f"collection {collection}: vectors cannot be written ({error}); expected a writable index and"
-                " free disk space; what it held stays"
-            ) from error
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Forget ids; unknown ones are no error."""
-        store = self._open(collection, create=False)
-        if store is not None:
-            for start in range(0, len(ids), _WRITE_BATCH):
+        with self._explained(collection):
+            store = self._open(collection, create=False)
+            for start in range(0, len(ids) if store is not None else 0, _WRITE_BATCH):
                 store.delete(ids=list(ids[start : start + _WRITE_BATCH]))
 
     def drop(self, collection: str) -> None:
         """Forget a whole collection, its number of dimensions included."""
         self._collections.pop(collection, None)
-        try:
-            self._client.delete_collection(collection)
-        except self._not_found:
-            pass
+        with self._explained(collection):
+            try:
+                self._client.delete_collection(collection)
+            except self._not_found:
+                pass
 
     def ids(self, collection: str) -> set[str]:
         """Return all ids."""
-        store = self._open(collection, create=False)
-        return set() if store is None else set(store.get(include=[])["ids"])
+        with self._explained(collection):
+            store = self._open(collection, create=False)
+            return set() if store is None else set(store.get(include=[])["ids"])
 
     def nearest(self, collection: str, vector: NDArray[np.float32], limit: int) -> dict[str, float]:
         """Return the cosine of the nearest ids."""
-        store = self._open(collection, create=False)
-        if store is None:
-            return {}
-        try:
+        with self._explained(collection):
+            store = self._open(collection, create=False)
+            if store is None:
+                return {}
             found = store.query(query_embeddings=vector[None, :], n_results=limit, include=["distances"])
-        except self._chroma_error as error:
-            raise EmbeddingMismatch(
-                f"collection {collection} cannot be searched ({error}); expected the embedding model it was made"
-                " with: remove its documents and add them again"
-            ) from error
         return {
             id: 1.0 - float(distance)
             for id, distance in zip(found["ids"][0], found["distances"][0], strict=True)
@@ -103,14 +91,31 @@ class Vectors:
 
     def cosines(self, collection: str, vector: NDArray[np.float32], ids: Sequence[str]) -> dict[str, float]:
         """Return the cosine of given ids (vectors are of length 1)."""
-        store = self._open(collection, create=False)
-        if store is None or not ids:
-            return {}
-        found = store.get(ids=list(ids), include=["embeddings"])
+        with self._explained(collection):
+            store = self._open(collection, create=False)
+            if store is None or not ids:
+                return {}
+            found = store.get(ids=list(ids), include=["embeddings"])
         return {
             id: float(np.dot(stored, vector))
             for id, stored in zip(found["ids"], found["embeddings"], strict=True)
         }
+
+    @contextmanager
+    def _explained(self, collection: str) -> Iterator[None]:
+        """Say in words what Chroma objects to."""
+        try:
+            yield
+        except self._chroma_error as error:
+            if "dimension" in str(error).lower():
+                raise EmbeddingMismatch(
+                    f"collection {collection} holds vectors of another embedding model ({error}); expected the"
+                    " model it was made with: remove its documents and add them again"
+                ) from error
+            raise KnowledgeError(
+                f"collection {collection}: the index cannot be used ({error}); expected readable, writable files"
+                " and free disk space; what it held stays"
+            ) from error
 
     def _open(self, collection: str, *, create: bool) -> Any:
         if collection not in self._collections:

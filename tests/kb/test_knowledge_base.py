@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,7 +113,7 @@ def test_vectors_of_another_size_are_refused_and_nothing_is_lost(tmp_path: Path,
     with KnowledgeBase.open(tmp_path / "index", WordEmbedding(64), model="small") as base:
         with pytest.raises(EmbeddingMismatch, match="remove its documents and add them again"):
             base.add("clinic", [documents])
-        with pytest.raises(EmbeddingMismatch, match="expected the embedding model it was made"):
+        with pytest.raises(EmbeddingMismatch, match="expected the model it was made with"):
             base.query("clinic", "metal")
         assert len(base.documents("clinic")) == 3
         for document in base.documents("clinic"):
@@ -220,6 +222,39 @@ def test_a_failing_embedder_loses_nothing(tmp_path: Path, documents: Path) -> No
         assert len(base.documents("clinic")) == 3
     with KnowledgeBase.open(tmp_path / "index", embed) as base:
         assert base.query("clinic", "saturday nine", limit=1)[0].source == "hours.md"
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path, documents: Path) -> None:
+    with KnowledgeBase.open(tmp_path / "index", WordEmbedding()) as base:
+        base.add("clinic", [documents])
+        database = base._catalogue._database
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        write(documents, "hours.md", "# Hours\n\n" + "We are open on a day of its own. " * 2000)
+        with pytest.raises(KnowledgeError, match=r"full.*expected .* free disk space"):
+            base.add("clinic", [documents])
+        assert base.query("clinic", "saturday nine", limit=1)[0].source == "hours.md"
+        assert len(base.documents("clinic")) == 3
+
+
+def test_queries_are_answered_while_documents_are_embedded(tmp_path: Path, documents: Path) -> None:
+    embed = WordEmbedding()
+    embedding, answered = threading.Event(), threading.Event()
+
+    def slow(texts: Sequence[str], /) -> NDArray[np.float32]:
+        if any("Garden" in text for text in texts):
+            embedding.set()
+            assert answered.wait(30)
+        return embed(texts)
+
+    with KnowledgeBase.open(tmp_path / "index", slow) as base, ThreadPoolExecutor(1) as threads:
+        base.add("clinic", [documents])
+        adding = threads.submit(base.add, "clinic", [write(tmp_path, "garden.md", "The Garden is behind.")])
+        assert embedding.wait(30)
+        assert base.query("clinic", "saturday nine", limit=1)[0].source == "hours.md"
+        answered.set()
+        assert adding.result(30).added == ("garden.md",)
+        assert base.query("clinic", "garden behind", limit=1)[0].source == "garden.md"
 
 
 @pytest.mark.parametrize("name", ["", "ab", "has space", "-dash-first", "dot.", "a" * 513, "sla/sh"])
