@@ -363,6 +363,13 @@ class Settings(BaseSettings):
         return self.data_directory / "knowledge"
 
     @property
+    def llm_adapter(self) -> Literal["structured", "native"]:
+        """How tools are called, ``auto`` resolved."""
+        if self.llm.adapter != "auto":
+            return self.llm.adapter
+        return "structured" if self.llm.mode == "embedded" else "native"
+
+    @property
     def embedding_name(self) -> str:
         """What the index remembers as the embedding model: documents embedded by another are embedded anew."""
         own = self.knowledge.embedding_model_path

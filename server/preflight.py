@@ -17,6 +17,7 @@ from server.dialogue.agent_file import load_agent
 from server.dialogue.errors import AgentFileError
 from server.errors import ConfigurationError, LandlineError, PortTaken
 from server.process_configs import AgentIdentity, default_models
+from server.warm_prefix import system_message
 
 
 def check_all(settings: Settings, tts_python: Path) -> list[LandlineError]:
@@ -40,6 +41,7 @@ def read_agent(settings: Settings) -> AgentIdentity:
     """Return who the agent is. Raises ConfigurationError naming file, line and expectation."""
     try:
         agent = load_agent(settings.agent.folder)
+        warm = (system_message(agent),) if settings.llm_adapter == "structured" else ()
     except AgentFileError as error:
         raise ConfigurationError(f"agent: {error}") from None
     return AgentIdentity(
@@ -48,6 +50,7 @@ def read_agent(settings: Settings) -> AgentIdentity:
         handoff_target=agent.handoff.target,
         voice=agent.voice,
         documents=agent.folder / agent.knowledge.documents,
+        system_messages=warm,
     )
 
 

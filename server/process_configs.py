@@ -116,9 +116,6 @@ def _sip(settings: Settings, identity: AgentIdentity, run: Path) -> SipConfig:
 
 def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url: str) -> AgentProcessConfig:
     embedded = settings.llm.mode == "embedded"
-    adapter = settings.llm.adapter
-    if adapter == "auto":
-        adapter = "structured" if embedded else "native"
     return AgentProcessConfig(
         name="agent",
         leg_socket=str(run / LEG_SOCKET),
@@ -131,7 +128,7 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
         phrase_directory=str(settings.cache_directory / "phrases"),
         llm_base_url=llm_base_url,
         llm_model=settings.llm.model if embedded else settings.llm.served_model,
-        llm_adapter=adapter,
+        llm_adapter=settings.llm_adapter,
         llm_slots=settings.llm.slots,
         llm_api_key=settings.llm.api_key.get_secret_value(),
         handoff_target=identity.handoff_target or settings.sip.handoff_target,
