@@ -48,6 +48,8 @@ def printable(text: str) -> str:
 
 def _cut(text: str, separator: str) -> list[str]:
     """Cut at a separator outside quotes and angle brackets."""
+    if '"' not in text and "<" not in text:
+        return [part.strip(" \t") for part in text.split(separator)]
     parts: list[str] = []
     start = 0
     quoted = escaped = bracketed = False

@@ -151,20 +151,17 @@ def parse(data: bytes) -> Request | Response | None:
     """
     if len(data) > MAX_MESSAGE_BYTES:
         return None
-    lines, body, complete = _split(data)
-    if not lines:
-        return None
+    lines, body, envelope_defect = _split(data)
     headers, header_defect = _headers(lines[1:])
     if lines[0][:4].upper() == "SIP/":
-        return _response(lines[0], headers, body) if header_defect is None and complete else None
+        return _response(lines[0], headers, body) if not (envelope_defect or header_defect) else None
     request, defect = _request(lines[0], headers)
     if request is None or not headers.all("Via"):
         return None
     try:
-        if defect or header_defect:
-            raise defect or header_defect or AssertionError
-        if not complete:
-            raise RemoteProtocolError(400, "Headers do not end with an empty line")
+        for found in (envelope_defect, defect, header_defect):
+            if found is not None:
+                raise found
         _check_singles(headers)
         _check_request(request)
         request.body = _body(headers, body)
@@ -173,12 +170,17 @@ def parse(data: bytes) -> Request | Response | None:
     return request
 
 
-def _split(data: bytes) -> tuple[list[str], bytes, bool]:
-    """Return unfolded header lines, the body, and whether an empty line stood between the two."""
+def _split(data: bytes) -> tuple[list[str], bytes, RemoteProtocolError | None]:
+    """Return unfolded header lines (one at least, perhaps empty), the body, and what is wrong with the envelope."""
     # RFC 3261 §7.5: line ends before the start line are ignored. A bare LF as line end is tolerated.
     data = data.lstrip(b"\r\n")
     ends = [(place, len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (place := data.find(mark)) >= 0]
     place, length = min(ends, default=(len(data), 0))
+    defect = None if ends else RemoteProtocolError(400, "Headers do not end with an empty line")
+    if place > MAX_HEADER_SECTION_BYTES:
+        # Bounds both the work for one datagram and what a transaction keeps. The answer is made from the beginning.
+        place = MAX_HEADER_SECTION_BYTES
+        defect = RemoteProtocolError(513, "Message Too Large")
     lines: list[str] = []
     for line in data[:place].decode("utf-8", "surrogateescape").split("\n"):
         line = line.removesuffix("\r").replace("\r", " ")
@@ -186,15 +188,12 @@ def _split(data: bytes) -> tuple[list[str], bytes, bool]:
             lines[-1] += " " + line.strip(" \t")
         elif line or not lines:
             lines.append(line)
-    return lines, data[place + length :], bool(ends)
+    return lines, data[place + length :], defect
 
 
 def _headers(lines: list[str]) -> tuple[Headers, RemoteProtocolError | None]:
     """Return what can be read of the header fields, and what was wrong."""
     headers = Headers()
-    if sum(map(len, lines)) > MAX_HEADER_SECTION_BYTES:
-        # What a transaction has to keep grows with the header section, so that this bounds it.
-        return Headers(_readable(lines[:16])), RemoteProtocolError(513, "Message Too Large")
     if len(lines) > MAX_HEADERS:
         return Headers(_readable(lines[:MAX_HEADERS])), RemoteProtocolError(400, "Too many header fields")
     if any(len(line) > MAX_HEADER_CHARACTERS for line in lines):
