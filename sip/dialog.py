@@ -8,7 +8,7 @@ from typing import Final
 
 from sip.address import Address
 from sip.errors import RemoteProtocolError
-from sip.header_fields import NameAddress, is_loose, uri_address
+from sip.header_fields import NameAddress, is_loose, uri_address, without_headers
 from sip.message import Headers, Request, Response
 
 MAX_ROUTES: Final = 32
@@ -48,7 +48,7 @@ class Dialog:
             remote_tag=sender.tag,
             local=without_tag(headers.get("To") or ""),
             remote=without_tag(headers.get("From") or ""),
-            remote_target=contact_uri(headers) if headers.get("Contact") else sender.uri,
+            remote_target=contact_uri(headers) if headers.get("Contact") else without_headers(sender.uri),
             peer=source,
             route_set=routes,
             remote_number=request.cseq.number,
@@ -114,7 +114,7 @@ class Dialog:
             return self.remote_target, self.route_set
         # A strict router takes its own address out of the Request-URI, and the target out of the last Route.
         first = NameAddress.parse(self.route_set[0]).uri
-        return first.partition("?")[0], (*self.route_set[1:], f"<{self.remote_target}>")
+        return without_headers(first), (*self.route_set[1:], f"<{self.remote_target}>")
 
     def next_hop(self) -> Address:
         """Return where to send a request.
@@ -144,7 +144,7 @@ def contact_uri(headers: Headers) -> str:
     contacts = headers.all("Contact")
     if len(contacts) != 1:
         raise RemoteProtocolError(400, "Expected one Contact")
-    return NameAddress.parse(contacts[0]).uri
+    return without_headers(NameAddress.parse(contacts[0]).uri)
 
 
 def without_tag(text: str) -> str:

@@ -243,7 +243,7 @@ def parse_uri(text: str) -> sipmessage.URI:
     """Return a SIP, SIPS or tel URI; its headers are cut off. Raises :class:`RemoteProtocolError` (400)."""
     if len(text) > MAX_URI_CHARACTERS:
         raise RemoteProtocolError(414, "URI too long")
-    scheme, rest = _without_headers(text)
+    scheme, _, rest = without_headers(text).partition(":")
     if scheme.lower() == "tel" and len(text) > MAX_TEL_CHARACTERS:
         raise RemoteProtocolError(400, "Telephone number too long")
     try:
@@ -257,14 +257,14 @@ def parse_uri(text: str) -> sipmessage.URI:
 
 def has_headers(text: str) -> bool:
     """Return whether a URI carries headers, which a Request-URI may not (RFC 3261 §19.1.1)."""
-    return text != ":".join(_without_headers(text))
+    return text != without_headers(text)
 
 
-def _without_headers(text: str) -> tuple[str, str]:
+def without_headers(text: str) -> str:
+    """Return a URI as it may stand in a Request-URI."""
     # A question mark is allowed in the user part, so headers begin at the first one behind the last @.
-    scheme, _, rest = text.partition(":")
-    user, at, host = rest.rpartition("@")
-    return scheme, f"{user}{at}{host.partition('?')[0]}"
+    user, at, host = text.rpartition("@")
+    return f"{user}{at}{host.partition('?')[0]}"
 
 
 def uri_address(text: str) -> Address | None:

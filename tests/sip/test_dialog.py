@@ -71,6 +71,13 @@ def test_routes_are_bounded() -> None:
     assert refused.value.status == 400
 
 
+def test_headers_of_a_contact_do_not_reach_a_request_uri() -> None:
+    message = invite()
+    message.headers.replace_first("Contact", "<sip:a@192.0.2.9?Route=%3Csip:evil.example%3E>")
+    dialog = Dialog.as_server(message, "ours", THERE)
+    assert dialog.request("BYE", "via").uri == "sip:a@192.0.2.9"
+
+
 def test_a_second_contact_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
         Dialog.as_server(invite(headers="Contact: <sip:other@192.0.2.9>"), "ours", THERE)
