@@ -40,7 +40,6 @@ class Client:
         headers.add("CSeq", "1 INVITE")
         headers.add("Contact", core.contact())
         headers.add("Allow", ALLOW)
-        headers.add("Supported", "")
         headers.add("User-Agent", core.config.product)
         headers.add("Content-Type", CONTENT_TYPE)
         request = Request("INVITE", target, headers, sdp.encode())

@@ -207,7 +207,7 @@ class Core:
             response.headers.add("Record-Route", value)
         response.headers.add("Contact", self.contact())
         response.headers.add("Allow", ALLOW)
-        response.headers.add("Supported", "")
+        # No empty Supported: it says nothing, and there are telephones whose parser fails on it.
         response.headers.add("Server", self.config.product)
         if sdp is not None:
             response.headers.add("Content-Type", CONTENT_TYPE)
