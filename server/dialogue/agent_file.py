@@ -38,6 +38,14 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Expansion(Part):
+    """Words that callers use and documents do not: a brand for its kind, "located" for the address."""
+
+    triggers: tuple[Trigger, ...] = Field(min_length=1)
+    add: str = Field(min_length=1)
+    """Added to the question when the documents are searched."""
+
+
 class KnowledgePart(Part):
     """The agent's documents."""
 
@@ -47,9 +55,10 @@ class KnowledgePart(Part):
     """Folder beside the agent file."""
     threshold: float = Field(default=0.42, ge=0, le=1)
     """Passages scored below it are no answer."""
-    read_aloud: float = Field(default=0.5, ge=0, le=1)
+    read_aloud: float = Field(default=0.55, ge=0, le=1)
     """Share of the question's words that a sentence must hold to be read word for word, without the LLM."""
     passages: int = Field(default=3, ge=1, le=10)
+    expansions: tuple[Expansion, ...] = ()
 
 
 class ToolsPart(Part):

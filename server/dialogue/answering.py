@@ -10,7 +10,14 @@ from typing import Final
 
 from models.clauses import ClauseSplitter
 from models.protocols import ChatRequest, ReplyEnd, ReplyItem, TextDelta, ToolCall
-from server.dialogue.grounding import Reading, admits_ignorance, best_reading, invents_numbers
+from server.dialogue.grounding import (
+    Reading,
+    adds_nothing,
+    admits_ignorance,
+    best_reading,
+    claims_effect,
+    invents_numbers,
+)
 from server.dialogue.knowledge import Passage
 from server.dialogue.prompts import grounded_request, plain_request
 from server.dialogue.provenance import prove_proposal
@@ -36,7 +43,7 @@ async def answer_from_knowledge(
     turn: TurnContext, passages: Sequence[Passage]
 ) -> AsyncGenerator[Reply, None]:
     """Answer from passages above the threshold: read where a sentence fits, else in the model's words."""
-    reading = best_reading(turn.text, passages)
+    reading = best_reading(expanded(turn), passages)
     turn.turn_class = TurnClass.GROUNDED
     if reading is not None and reading.share >= turn.agent.knowledge.read_aloud:
         for say in turn.say(reading.text, sources=(reading.source,)):
@@ -63,9 +70,9 @@ async def _model_from_passage(
                 if isinstance(clause, ToolCall) or admits_ignorance(clause):
                     break
                 if invents_numbers(clause, passage.text, passage.title, turn.text):
-                    if not said:
-                        break
-                    return
+                    break
+                if not said and adds_nothing(clause, passage.text, turn.text):
+                    break
                 said += 1
                 yield turn.phrase(clause, sources=(passage.source,))
     except ModelFailed:
@@ -91,10 +98,16 @@ async def find_passages(turn: TurnContext) -> Sequence[Passage] | None:
     part = turn.agent.knowledge
     try:
         async with asyncio.timeout(turn.limits.knowledge_s):
-            found = await turn.services.knowledge.query(turn.text, part.passages)
+            found = await turn.services.knowledge.query(expanded(turn), part.passages)
     except (TimeoutError, LandlineError, OSError):
         return None
     return [item for item in found if item.score >= part.threshold]
+
+
+def expanded(turn: TurnContext) -> str:
+    """Return the question with the words that the documents use for it."""
+    added = [item.add for item in turn.agent.knowledge.expansions if matches(item.triggers, turn.words)]
+    return " ".join([turn.text, *added])
 
 
 def unknown(turn: TurnContext) -> list[Reply]:
@@ -111,8 +124,11 @@ def model_failed(turn: TurnContext) -> list[Reply]:
     return [turn.phrase(turn.agent.phrases.llm_error), HandOff("llm_error")]
 
 
-async def free_talk(turn: TurnContext) -> AsyncGenerator[Reply, None]:
-    """Let the model decide on a structured action: words, or a tool whose arguments must then be proven."""
+async def free_talk(turn: TurnContext, *, only_calls: bool = False) -> AsyncGenerator[Reply, None]:
+    """Let the model decide on a structured action: words, or a tool whose arguments must then be proven.
+
+    ``only_calls``: it was a question that the documents do not answer, so the model's words are no answer either.
+    """
     limits = turn.limits
     request = plain_request(
         turn.agent, turn.services.tools, turn.state.turns[:-1], turn.text,
@@ -129,6 +145,8 @@ async def free_talk(turn: TurnContext) -> AsyncGenerator[Reply, None]:
                 if isinstance(clause, ToolCall):
                     call = clause
                     break
+                if only_calls or _unfounded(turn, clause):
+                    break
                 said += 1
                 yield turn.phrase(clause)
                 if said >= MAX_CLAUSES:
@@ -141,6 +159,16 @@ async def free_talk(turn: TurnContext) -> AsyncGenerator[Reply, None]:
         async with aclosing(_take_call(turn, call)) as replies:
             async for reply in replies:
                 yield reply
+    elif not said:
+        turn.turn_class = TurnClass.FIXED
+        for reply in unknown(turn):
+            yield reply
+
+
+def _unfounded(turn: TurnContext, clause: str) -> bool:
+    """Return whether the model's words claim something done, or a number that nobody has said."""
+    earlier = [item.said for item in turn.state.turns[-4:]]
+    return claims_effect(clause) or invents_numbers(clause, turn.text, *earlier)
 
 
 async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply, None]:

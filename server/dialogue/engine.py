@@ -34,6 +34,8 @@ FarewellReason = Literal[
 TransferFailure = Literal["unconfigured", "refused", "timeout"]
 HEARD_SHARE: Final = 0.6
 """A confirmation counts only if so much of the question was really heard."""
+_REQUEST: Final = ("can|could|would|will you|i ... me|my", "i'd|i would like|want|need")
+"""Words in which something is wished for that a tool might do."""
 _KEYS: Final = {"1": "yes", "2": "no"}
 
 
@@ -303,6 +305,10 @@ class Dialogue:
             elif passages:
                 self._state.misunderstandings = 0
                 async with aclosing(answer_from_knowledge(turn, passages)) as replies:
+                    async for reply in replies:
+                        yield reply
+            elif matches(_REQUEST, turn.words) and not active:
+                async with aclosing(free_talk(turn, only_calls=True)) as replies:
                     async for reply in replies:
                         yield reply
             else:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import importlib.util
 import inspect
+import logging
 import re
 import sys
 import time
@@ -21,6 +22,8 @@ from typing import Any, Literal, NewType, Protocol
 from models.protocols import ToolSpec
 from server.dialogue.errors import AgentFileError, ToolError
 from server.dialogue.replies import JSON
+
+_log = logging.getLogger("server.dialogue.tools")
 
 PersonName = NewType("PersonName", str)
 Digits = NewType("Digits", str)
@@ -202,7 +205,11 @@ class ToolRegistry:
                     lambda: item.function(context, **arguments),  # type: ignore[misc]
                 )
                 result = await asyncio.shield(call) if item.effect == "write" else await call
-        except (TimeoutError, ToolError):
+        except (TimeoutError, ToolError) as error:
+            _log.warning("tool_failed", extra={"tool": name, "error": type(error).__name__})
+            return ToolRun("failed", ToolResult("failed"), (time.perf_counter() - started) * 1000)
+        except Exception as error:  # the owner's own code: the caller hears the fallback phrase
+            _log.error("tool_failed", extra={"tool": name, "error": type(error).__name__})
             return ToolRun("failed", ToolResult("failed"), (time.perf_counter() - started) * 1000)
         return ToolRun("ok", result, (time.perf_counter() - started) * 1000)
 

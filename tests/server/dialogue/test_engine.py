@@ -154,6 +154,19 @@ async def test_a_number_that_the_passage_does_not_hold_is_never_spoken(database:
     assert result.words
 
 
+async def test_a_model_that_gives_the_question_back_is_not_believed(database: Path) -> None:
+    llm = ScriptedLanguageModel(["Yes, we sell vehicles."])
+    talk = Talk(database, llm=llm, knowledge=ScriptedKnowledge([PARKING]))
+    assert "Yes" not in (await talk.say("Do you sell any kind of vehicles there?")).words
+
+
+async def test_a_model_that_claims_to_have_done_something_is_not_believed(database: Path) -> None:
+    llm = ScriptedLanguageModel(["I have booked your appointment for Tuesday."])
+    result = await Talk(database, llm=llm).say("Oh dear, I am unwell and would see somebody.")
+    assert "booked" not in result.words
+    assert result.effects == []
+
+
 async def test_a_model_that_does_not_know_says_so_in_the_agents_words(database: Path) -> None:
     llm = ScriptedLanguageModel(["I don't know."])
     talk = Talk(database, llm=llm, knowledge=ScriptedKnowledge([PARKING]))
