@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import time
-import wave
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,8 @@ from server.agent.phrases import synthesise_whole
 from sip import codecs
 from sip.offer_answer import Codec
 from tests.e2e.conversation import newest_call
+from tests.interop.test_baresip import heard, ring, write_configuration
+from tests.interop.test_sipp import SCENARIOS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.interop]
 
@@ -46,154 +47,17 @@ def transcribed(stack: Stack, pcm: bytes) -> str:
     return asyncio.run(listen()).lower()
 
 
-def write_wav(path: Path, pcm: bytes) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(pcm)
-
-
 def test_baresip_asks_for_the_saturday_hours_and_hears_them(stack: Stack, tmp_path: Path) -> None:
-    baresip = shutil.which("baresip")
-    assert baresip, "expected the Debian package baresip-core"
     question = spoken(stack, "What are your hours on Saturday?")
+    # The greeting is heard out first; the file ends in the silence of somebody who listens.
     silence_s = 11
-    write_wav(tmp_path / "caller.wav", bytes(2 * RATE_HZ * silence_s) + question + bytes(2 * RATE_HZ * 30))
-    (tmp_path / "config").write_text(
-        f"""sip_listen 127.0.0.1:{free_port(socket.SOCK_DGRAM)}
-net_interface lo
-audio_player aubridge,nil
-audio_source aufile,{tmp_path}/caller.wav
-audio_alert aubridge,nil
-module_path {_module_path()}
-module stdio.so
-module g711.so
-module aufile.so
-module aubridge.so
-module sndfile.so
-module_app account.so
-module_app menu.so
-snd_path {tmp_path}
-rtp_ports 40000-40100
-""",
-    )
-    (tmp_path / "accounts").write_text('"Caller" <sip:caller@127.0.0.1>;regint=0;audio_codecs=PCMU\n')
-    (tmp_path / "contacts").write_text("")
-    seconds = silence_s + 12
-    done = subprocess.run(
-        [baresip, "-f", str(tmp_path), "-t", str(seconds), "-e", f"d {stack.uri}"],
-        stdin=subprocess.PIPE,
-        capture_output=True,
-        text=True,
-        timeout=seconds + 30,
-        check=False,
-    )
-    recordings = sorted(tmp_path.glob("dump-*-dec.wav"))
-    assert recordings, done.stdout[-3000:]
-    with wave.open(str(recordings[0])) as file:
-        pcm = file.readframes(file.getnframes())
-    answer = pcm[2 * RATE_HZ * (silence_s + 1) :]
-    words = transcribed(stack, answer)
+    folder = tmp_path / "baresip"
+    write_configuration(folder, bytes(2 * RATE_HZ * silence_s) + question + bytes(2 * RATE_HZ * 30), "PCMU")
+    output = asyncio.run(ring(folder, stack.uri, silence_s + 12))
+    assert "Call established" in output
+    words = transcribed(stack, heard(folder)[2 * RATE_HZ * (silence_s + 1) :])
     assert "nine" in words or "9" in words, words
     assert "one" in words or "1" in words, words
-
-
-def _module_path() -> str:
-    listed = subprocess.run(
-        ["dpkg", "-L", "baresip-core"], capture_output=True, text=True, timeout=20, check=True
-    )
-    (path,) = {str(Path(line).parent) for line in listed.stdout.splitlines() if line.endswith("/g711.so")}
-    return path
-
-
-SIPP_PERSON = """<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="asks for a person">
-  <send retrans="500"><![CDATA[
-INVITE sip:clinic@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "sipp" <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:clinic@[remote_ip]:[remote_port]>
-Call-ID: [call_id]
-CSeq: 1 INVITE
-Contact: <sip:sipp@[local_ip]:[local_port]>
-Max-Forwards: 70
-Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=sipp 1 1 IN IP[local_ip_type] [local_ip]
-s=-
-c=IN IP[media_ip_type] [media_ip]
-t=0 0
-m=audio [rtpstream_audio_port] RTP/AVP 0
-a=rtpmap:0 PCMU/8000
-]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180" optional="true"/>
-  <recv response="200" rrs="true"/>
-  <send><![CDATA[
-ACK [next_url] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-[routes]
-From: "sipp" <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:clinic@[remote_ip]:[remote_port]>[peer_tag_param]
-Call-ID: [call_id]
-CSeq: 1 ACK
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <nop><action><exec rtp_stream="SPEECH,1,0"/></action></nop>
-  <recv request="REFER" timeout="45000">
-    <action><ereg regexp="sip:desk@.*" search_in="hdr" header="Refer-To:" check_it="true" assign_to="1"/></action>
-  </recv>
-  <send><![CDATA[
-SIP/2.0 202 Accepted
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Contact: <sip:sipp@[local_ip]:[local_port]>
-Content-Length: 0
-
-]]></send>
-  <send retrans="500"><![CDATA[
-NOTIFY [next_url] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "sipp" <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]
-To: <sip:clinic@[remote_ip]:[remote_port]>[peer_tag_param]
-Call-ID: [call_id]
-CSeq: 2 NOTIFY
-Contact: <sip:sipp@[local_ip]:[local_port]>
-Max-Forwards: 70
-Event: refer
-Subscription-State: terminated;reason=noresource
-Content-Type: message/sipfrag
-Content-Length: [len]
-
-SIP/2.0 200 OK
-]]></send>
-  <recv response="200"/>
-  <recv request="BYE" timeout="10000"/>
-  <send><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-
-]]></send>
-  <Reference variables="1"/>
-</scenario>
-"""
-
-
-def _mu_law(pcm: bytes) -> bytes:
-    return codecs.encode(Codec.PCMU, pcm)
 
 
 def test_sipp_asks_for_a_person_and_is_transferred(stack: Stack, tmp_path: Path) -> None:
@@ -202,13 +66,14 @@ def test_sipp_asks_for_a_person_and_is_transferred(stack: Stack, tmp_path: Path)
     question = spoken(stack, "I would like to speak to a person, please.")
     # The greeting is heard out first; what follows is the silence of somebody who waits.
     speech = bytes(2 * RATE_HZ * 11) + question + bytes(2 * RATE_HZ * 40)
-    (tmp_path / "speech.ulaw").write_bytes(_mu_law(speech))
-    (tmp_path / "person.xml").write_text(SIPP_PERSON.replace("SPEECH", f"{tmp_path}/speech.ulaw"))
+    (tmp_path / "speech.ulaw").write_bytes(codecs.encode(Codec.PCMU, speech))
+    scenario = (SCENARIOS / "person.xml").read_text().replace("[speech]", f"{tmp_path}/speech.ulaw")
+    (tmp_path / "person.xml").write_text(scenario)
     done = subprocess.run(
         [
             sipp, f"127.0.0.1:{stack.sip_port}", "-sf", str(tmp_path / "person.xml"), "-m", "1",
             "-i", "127.0.0.1", "-p", str(free_port(socket.SOCK_DGRAM)), "-timeout", "70s", "-timeout_error",
-            "-min_rtp_port", "41000", "-max_rtp_port", "41100", "-nostdin", "-trace_err",
+            "-nostdin", "-trace_err",
         ],
         cwd=tmp_path,
         capture_output=True,
