@@ -34,7 +34,7 @@ class LlmEndpoint:
     llama_cpp: bool = True
     """The server is llama.cpp: slots, grammars and a begun answer may be used."""
     first_token_timeout_s: float = 8.0
-    token_timeout_s: float = 4.0
+    token_timeout_s: float = 8.0
 
 
 class ChatClient:
