@@ -16,19 +16,17 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 VENV := .venv
 PIPER := .venv-piper
+PYVOIP := .venv-pyvoip
 BIN := $(VENV)/bin
 REQUIREMENTS := deploy/requirements
 PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run setup setup-test models models-test test check demo bench clean python
+.PHONY: run setup setup-test models test check demo bench clean
 
 run: setup models
 	@exec $(BIN)/landline serve
 
 setup: $(VENV)/.installed $(PIPER)/.installed
-
-python:
-	@scripts/check_python.sh "$(PYTHON)"
 
 $(VENV)/.installed: pyproject.toml $(REQUIREMENTS)/constraints.txt
 	@scripts/check_python.sh "$(PYTHON)"
@@ -49,14 +47,18 @@ $(PIPER)/.installed: $(REQUIREMENTS)/piper.txt
 	@$(PIPER)/bin/python $(PIP) -r $(REQUIREMENTS)/piper.txt
 	@touch $@
 
-setup-test: setup $(VENV)/.installed-test
+# pyVoIP is GPL: it rings Landline in tests, from an environment of its own.
+$(PYVOIP)/.installed: tests/interop/pyvoip/requirements.txt
+	@test -x $(PYVOIP)/bin/python || "$(PYTHON)" -m venv $(PYVOIP)
+	@$(PYVOIP)/bin/python $(PIP) -r $<
+	@touch $@
+
+setup-test: setup $(VENV)/.installed-test $(PYVOIP)/.installed
 
 models: setup
 	@$(BIN)/landline models fetch
 
-models-test: setup-test models
-
-test: setup-test models-test
+test: setup-test models
 	@scripts/check_packages.sh
 	@$(BIN)/pytest -m "not gpu" $(PYTEST_ARGS)
 
@@ -74,4 +76,4 @@ bench: setup-test models
 	@$(BIN)/python -m scripts.bench
 
 clean:
-	rm -rf $(VENV) $(PIPER) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PIPER) $(PYVOIP) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -92,7 +92,7 @@ def main() -> int:
         print(f"agent: {error}", file=sys.stderr)
         return _EXIT_BAD_CONFIGURATION
     except ModelError as error:
-        _log.error("agent_not_started", extra={"error": type(error).__name__})  # noqa: TRY400
+        _log.error("agent_not_started", extra={"error": type(error).__name__})
         return 1
     return 0
 
