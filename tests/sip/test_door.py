@@ -136,6 +136,18 @@ def test_no_common_codec_is_488_and_no_agent_hears_of_it() -> None:
     assert rig.ports.open_legs == set()
 
 
+def test_a_caller_without_an_offer_gets_ours_and_is_let_go_when_it_never_answers_it() -> None:
+    rig = DoorRig()
+    rig.connect()
+    rig.dial(sdp="")
+    rig.tell(Accept(1))
+    (ok,) = [data for data in rig.datagrams if data.startswith(b"SIP/2.0 200 ") and b"INVITE" in data]
+    assert b"RTP/AVP 0 8 101" in ok
+    rig.run(40)
+    assert _ended(rig) == [LegEndCause.PROTOCOL_ERROR]
+    assert rig.ports.open_legs == set()
+
+
 def test_an_agent_that_says_nothing_to_an_offer_costs_the_caller_two_seconds() -> None:
     rig = DoorRig()
     rig.connect()
