@@ -67,6 +67,8 @@ def main() -> None:
     except LandlineError as error:
         fail(str(error))
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
 

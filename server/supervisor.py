@@ -99,7 +99,8 @@ class Supervisor:
             await asyncio.wait((living, stopping), return_when=asyncio.FIRST_COMPLETED)
             if living.done():
                 living.result()
-        except LandlineError:
+        except Exception:
+            # Whatever it was: no process is left behind.
             await self._end(goodbye=False)
             raise
         finally:

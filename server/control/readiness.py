@@ -174,7 +174,10 @@ def disk_probe(directory: str, min_free_bytes: int, writer: RecordsWriter, metri
     """Ask for free disk space."""
 
     async def probe() -> str:
-        status = os.statvfs(directory)
+        try:
+            status = os.statvfs(directory)
+        except OSError as error:
+            return f"the data directory cannot be looked at: {error.strerror}"
         free = status.f_bavail * status.f_frsize
         metrics.records(writable=writer.fault is None, disk_free_bytes=free)
         if free >= min_free_bytes:
