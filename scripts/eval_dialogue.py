@@ -24,7 +24,7 @@ import yaml
 from models.protocols import LanguageModel
 from scripts.chat import embedding_folder, language_model, local_knowledge
 from server.dialogue.agent_file import Agent, load_agent
-from server.dialogue.engine import Dialogue, Services
+from server.dialogue.engine import Dialogue, Limits, Services
 from server.dialogue.knowledge import Knowledge
 from server.dialogue.replies import EffectStarts, EndCall, HandOff, Heard, Reply, Role, Say, ToolRan
 from server.dialogue.tools import open_tools
@@ -71,12 +71,19 @@ def load_scenarios(folder: Path) -> list[Scenario]:
 
 
 async def play(
-    scenario: Scenario, agent: Agent, llm: LanguageModel, knowledge: Knowledge, database: Path
+    scenario: Scenario,
+    agent: Agent,
+    llm: LanguageModel,
+    knowledge: Knowledge,
+    database: Path,
+    *,
+    patient: bool = False,
 ) -> Outcome:
-    """Play one scenario on a fresh database."""
+    """Play one scenario on a fresh database. ``patient``: wait a minute for models on a busy machine."""
     outcome = Outcome(scenario.name)
     tools = open_tools(agent.folder, agent.tools.module, database, today=scenario.now.date())
-    dialogue = Dialogue(agent, Services(llm, knowledge, tools), call_id=scenario.name)
+    limits = Limits(llm_first_s=60.0, llm_next_s=60.0, knowledge_s=60.0) if patient else None
+    dialogue = Dialogue(agent, Services(llm, knowledge, tools), call_id=scenario.name, limits=limits)
     dialogue.played(dialogue.greeting())
     for number, turn in enumerate(scenario.turns, 1):
         heard = Heard(str(turn["key"]), "dtmf") if "key" in turn else Heard(str(turn["caller"]))
