@@ -22,6 +22,7 @@ import psutil
 import uvloop
 
 from scripts.softphone import Softphone
+from sip.leg_protocol import Resync
 from sip.ticker import LatenessHistogram, Ticker
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent
 
@@ -80,6 +81,7 @@ async def _loaded(
     agent = ScriptedAgent(Behaviour.TONE, capacity=calls)
     try:
         await agent.connect(directory / "leg.sock")
+        await agent.wait_for(Resync)
         phone = await Softphone.start()
         made = [await phone.dial(f"sip:clinic@127.0.0.1:{port}") for _ in range(calls)]
         process = psutil.Process(child.pid)

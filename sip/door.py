@@ -335,7 +335,9 @@ class Door:
                     status = status if 400 <= status <= 699 else 480
                     self._reject(call, status, "refused_by_agent", now, retry_after_s)
             case Play(utterance_id=utterance_id, pcm=pcm, final=final):
-                playout.play(utterance_id, pcm, final, now)
+                # After HangUp or Transfer only what was queued before it is played: who goes on must not stay for ever.
+                if call.phase is not Phase.ENDING:
+                    playout.play(utterance_id, pcm, final, now)
             case Pause():
                 playout.pause(now)
             case Resume():

@@ -207,14 +207,17 @@ class ResyncedLeg:
     offset: int
     """Sample clock now."""
     utterance_id: int
-    """Utterance being played or last played; 0 for none. New ids must be larger."""
+    """Largest utterance id of the leg so far; 0 for none. New ids must be larger."""
     played: int
     """Samples of it that were sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """Follows the door's :class:`Hello`: the legs that this agent has to take over now (may be none)."""
+    """Follows the door's :class:`Hello`: the legs that this agent has to take over now (may be none).
+
+    Sent again when another agent is lost whose legs this one takes over.
+    """
 
     CODE: ClassVar[int] = 17
     legs: tuple[ResyncedLeg, ...]
@@ -271,7 +274,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Drop everything queued on the leg; each utterance begun gets a STOPPED mark. Ends a pause."""
+    """Drop everything queued; each unfinished utterance gets a STOPPED mark (0 played if not begun). Ends a pause."""
 
     CODE: ClassVar[int] = 35
     leg_id: int

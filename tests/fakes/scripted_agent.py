@@ -28,6 +28,7 @@ from sip.leg_protocol import (
     Hello,
     LegEnded,
     Mark,
+    MarkKind,
     Message,
     Offer,
     Phrase,
@@ -164,8 +165,9 @@ class ScriptedAgent:
         self.messages.append(message)
         if isinstance(message, Offer):
             self._answer(message)
-        elif isinstance(message, Mark) and message.kind == "finished" and self.behaviour is Behaviour.TONE:
-            self.send(Play(message.leg_id, message.utterance_id + 1, tone(440, 1000), True))
+        elif isinstance(message, Mark):
+            if message.kind is MarkKind.FINISHED and self.behaviour is Behaviour.TONE:
+                self.send(Play(message.leg_id, message.utterance_id + 1, tone(440, 1000), True))
         elif isinstance(message, LegEnded):
             self._echoing.discard(message.leg_id)
         elif isinstance(message, Resync):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sip.leg_protocol import LegEndCause, LegEnded
+from sip.leg_protocol import LegEndCause, LegEnded, Resync
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent, tone
 from tests.fakes.sip_process import RATE_HZ, running, strongest_hz
 
@@ -79,6 +79,7 @@ def test_baresip_hears_the_agent_and_is_heard(tmp_path: Path, codec: str) -> Non
         async with running(run) as process:
             agent = ScriptedAgent(Behaviour.TONE)
             await agent.connect(process.leg_socket)
+            await agent.wait_for(Resync)
             output = await ring(tmp_path / "baresip", process.uri, 5)
             ended = await agent.wait_for(LegEnded)
             await agent.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sip.leg_protocol import LegEndCause, LegEnded
+from sip.leg_protocol import LegEndCause, LegEnded, Resync
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent
 from tests.fakes.sip_process import free_port, running, strongest_hz
 
@@ -30,6 +30,7 @@ def test_pyvoip_is_answered_heard_and_ends_its_call(tmp_path: Path) -> None:
         async with running(tmp_path) as process:
             agent = ScriptedAgent(Behaviour.TONE)
             await agent.connect(process.leg_socket)
+            await agent.wait_for(Resync)
             port = process.uri.rpartition(":")[2]
             child = await asyncio.create_subprocess_exec(
                 str(PYTHON), "-W", "ignore", str(RING), "127.0.0.1", port, str(free_port()), "3", str(heard)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sip import codecs
-from sip.leg_protocol import LegEndCause, LegEnded
+from sip.leg_protocol import LegEndCause, LegEnded, Resync
 from sip.offer_answer import Codec
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent, tone
 from tests.fakes.sip_process import Process, running, strongest_hz
@@ -44,6 +44,7 @@ def test_sipp_is_heard_and_its_call_ends_in_order(tmp_path: Path) -> None:
         async with running(tmp_path) as process:
             agent = ScriptedAgent(Behaviour.TONE)
             await agent.connect(process.leg_socket)
+            await agent.wait_for(Resync)
             assert await _sipp(tmp_path, process, "speak") == 0
             ended = await agent.wait_for(LegEnded)
             await agent.close()
@@ -60,6 +61,7 @@ def test_sipp_rings_ten_times_at_once(tmp_path: Path) -> None:
         async with running(tmp_path, call_limit=10) as process:
             agent = ScriptedAgent(Behaviour.TONE)
             await agent.connect(process.leg_socket)
+            await agent.wait_for(Resync)
             assert await _sipp(tmp_path, process, "speak", calls=10) == 0
             await agent.wait_for(LegEnded, 10)
             await agent.close()

@@ -288,6 +288,16 @@ def test_hanging_up_waits_until_everything_was_said() -> None:
     assert _ended(rig) == [LegEndCause.LOCAL_HANGUP]
 
 
+def test_an_agent_that_goes_on_talking_after_hanging_up_is_not_heard() -> None:
+    rig, _ = _up()
+    rig.tell(Play(1, 1, _pcm(8000, 200), True))
+    rig.tell(HangUp(1))
+    rig.tell(Play(1, 2, _pcm(3000, 30_000), True))
+    rig.run(600)
+    assert _near(rig.heard_by_caller(), 3000) == 0
+    assert _ended(rig) == [LegEndCause.LOCAL_HANGUP]
+
+
 def test_stopping_what_is_said_lets_a_hang_up_happen_sooner() -> None:
     rig, _ = _up()
     rig.tell(Play(1, 1, _pcm(8000, 30_000), True))
