@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -30,6 +31,7 @@ from models.worker_process import run_worker
 logger = logging.getLogger("models.llm")
 
 _WARM_TIMEOUT_S: Final = 300.0
+_STATES_KEPT: Final = 8
 _QUIET: Final = 1
 """llama.cpp's own log: errors only, since its more talkative levels print prompts."""
 
@@ -71,7 +73,7 @@ def parameters(config: LlmServerConfig) -> Any:
 
 async def serve(config: LlmServerConfig, stop: asyncio.Event) -> None:
     """Load, warm, announce, and wait for ``stop``."""
-    _check(config)
+    check_config(config)
     if config.ready_file is not None:
         config.ready_file.unlink(missing_ok=True)
     began = time.monotonic()
@@ -94,7 +96,8 @@ async def serve(config: LlmServerConfig, stop: asyncio.Event) -> None:
             config.ready_file.unlink(missing_ok=True)
 
 
-def _check(config: LlmServerConfig) -> None:
+def check_config(config: LlmServerConfig) -> None:
+    """Raise what is wrong with the configuration before anything is loaded."""
     if config.model_name:
         verify_named(config.model_name, config.model_path)
     elif not config.model_path.is_file():
@@ -139,6 +142,15 @@ async def _warm(config: LlmServerConfig, address: str) -> None:
                 if config.state_directory is None or not await _restore(client, slot, name):
                     await _prefill(client, slot, prefix)
             logger.info("llm_warm", extra={"restored": bool(kept)})
+    if config.state_directory is not None:
+        prune_states(config.state_directory)
+
+
+def prune_states(folder: Path) -> None:
+    """Delete all but the newest states: every edit of an agent's file makes a new one of some 20 MB."""
+    states = sorted(folder.glob("prefix-*.state"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in states[_STATES_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def _state_name(config: LlmServerConfig, prefix: str) -> str:

@@ -211,7 +211,7 @@ class LlmSettings(Section):
     """Replies at once."""
     context_tokens: PositiveInt = 4096
     """Context of one slot."""
-    micro_batch_tokens: PositiveInt = 32
+    micro_batch_tokens: PositiveInt = 16
     """Tokens of prefill after which a cancelled reply is noticed."""
 
     @model_validator(mode="after")
