@@ -55,6 +55,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{json.loads(ready.read_text())['port']}/v1"
     finally:
+        assert process.stdin is not None
+        process.stdin.close()
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(20)
