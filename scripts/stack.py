@@ -164,9 +164,7 @@ class Stack:
 
     def active_agent(self) -> psutil.Process:
         """Return the agent process that serves: the one that the door knows."""
-        agents = self.processes()["agent"]
-        pid = self.sip_status().get("agent_pid")
-        return next((agent for agent in agents if agent.pid == pid), agents[0])
+        return psutil.Process(self.sip_status()["agent_pids"][0])
 
     def sip_status(self) -> dict[str, Any]:
         """Return the sip process's counters."""

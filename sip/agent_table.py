@@ -80,6 +80,10 @@ class AgentTable:
         """Return the agents, the newest first."""
         return [agent.connection_id for agent in reversed(self._agents.values()) if agent.hello is not None]
 
+    def pids(self) -> list[int]:
+        """Return the agents' process ids, the newest first."""
+        return [agent.hello.pid for agent in reversed(self._agents.values()) if agent.hello is not None]
+
     def with_room(self, calls_of: dict[int, int]) -> int | None:
         """Return the newest agent that can take one more call, given how many each has."""
         for connection_id in self.introduced():

@@ -150,6 +150,11 @@ class Door:
         return len(self._calls)
 
     @property
+    def agent_pids(self) -> list[int]:
+        """Process ids of the agents that have said Hello, the newest first."""
+        return self._agents.pids()
+
+    @property
     def agents(self) -> int:
         """Agents that have said Hello."""
         return len(self._agents.introduced())

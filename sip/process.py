@@ -211,6 +211,7 @@ class SipProcess:
             "legs": self._door.legs,
             "call_limit": self._config.call_limit,
             "agents": self._door.agents,
+            "agent_pids": self._door.agent_pids,
             "ticks": self._ticker.ticks,
             "ticks_skipped": self._ticker.skipped,
             "lateness_ms": self._ticker.lateness.summary_ms(),

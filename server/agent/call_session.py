@@ -145,6 +145,9 @@ class CallSession:
         self._services.journal.adopt(self.offer.call_id, sequence)
         if snapshot is not None:
             self._dialogue.restore(snapshot["dialogue"])
+            self._machine = TurnMachine(
+                self._config.turns, rate_hz=self.offer.rate_hz, last_turn=snapshot["turn"]
+            )
             if pending := snapshot.get("pending"):
                 self._pending = Heard(pending["text"], pending["source"], pending["confidence"])
         self._write("transition", name="takeover", detail={"restored": snapshot is not None})
@@ -437,7 +440,13 @@ class CallSession:
         if pending is not None:
             waiting = {"text": pending.text, "source": pending.source, "confidence": pending.confidence}
         self._write(
-            "snapshot", state={"version": 1, "dialogue": self._dialogue.snapshot(), "pending": waiting}
+            "snapshot",
+            state={
+                "version": 1,
+                "turn": self._machine.turn,
+                "dialogue": self._dialogue.snapshot(),
+                "pending": waiting,
+            },
         )
 
     def _record_turn(self, *, interrupted: bool) -> None:

@@ -76,9 +76,10 @@ _PATTERNS: Final[tuple[tuple[SmallTalk, tuple[str, ...]], ...]] = (
             "bye bye",
             "have a good|nice|great|lovely day|one|evening|afternoon|weekend",
             "^ [no] [thanks] [thank] [you] [okay] [that's|that|that'll] [is|was|will] [be] all|everything [for] [now] [today] [i] [needed|need] [thanks|thank] [you] $",
-            "see you [later|then|soon] $",
+            "see you later|then|soon|tomorrow|there $",
+            "^ [okay] [great] [thanks] [thank] [you] see you $",
             "^ [okay] [no] [thank|thanks] [you] [i'm] all|that's good|it [thanks|thank] [you] $",
-            "hang up",
+            "^ [please] [you] [can] hang up [now] [please] $",
         ),
     ),
     (

@@ -19,7 +19,7 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol
 
-from models.protocols import ToolSpec
+from models.protocols import ToolExample, ToolSpec
 from server.dialogue.errors import AgentFileError, ToolError
 from server.dialogue.replies import JSON
 
@@ -90,18 +90,17 @@ class Tool:
     offered: bool = True
     """Whether the language model may ask for it."""
     action: Action | None = None
+    examples: tuple[str, ...] = ()
+    """What callers say who want it; a small model picks the right tool by them."""
 
     def spec(self) -> ToolSpec:
         """Return the tool as the language model sees it."""
         properties = {item.name: dict(item.schema) for item in self.parameters}
-        required = [item.name for item in self.parameters if item.required]
-        schema = {
-            "type": "object",
-            "properties": properties,
-            "required": required,
-            "additionalProperties": False,
-        }
-        return ToolSpec(self.name, self.description, schema)
+        # Nothing is required of the model: what the caller has not said it would have to invent. The dialogue
+        # reads the values from the caller's own words and asks for what is missing.
+        schema = {"type": "object", "properties": properties, "required": [], "additionalProperties": False}
+        examples = tuple(ToolExample(words, {}) for words in self.examples)
+        return ToolSpec(self.name, self.description, schema, examples)
 
     def parameter(self, name: str) -> Parameter | None:
         """Return one parameter."""
@@ -117,6 +116,7 @@ def tool(
     filler: str = "",
     fallback: str = "",
     offered: bool = True,
+    examples: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., ToolResult]], Callable[..., ToolResult]]:
     """Declare a function ``(context, *, argument…) -> ToolResult`` as a tool; its docstring is the description."""
 
@@ -133,6 +133,7 @@ def tool(
             filler=filler,
             fallback=fallback,
             offered=offered,
+            examples=examples,
         )
         function.__dict__["landline_tool"] = declared
         return function
@@ -158,9 +159,23 @@ def _parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 HAND_OVER = Tool(
-    "hand_over", "The caller wants to speak to a person.", None, (), "control", action="hand_over"
+    "hand_over",
+    "The caller wants to speak to a person.",
+    None,
+    (),
+    "control",
+    action="hand_over",
+    examples=("I'd rather talk to somebody real.",),
 )
-END_CALL = Tool("end_call", "The caller says goodbye.", None, (), "control", action="end_call")
+END_CALL = Tool(
+    "end_call",
+    "The caller says goodbye.",
+    None,
+    (),
+    "control",
+    action="end_call",
+    examples=("Well, that was it, have a nice day.",),
+)
 
 
 @dataclass(frozen=True, slots=True)

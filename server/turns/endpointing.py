@@ -15,9 +15,9 @@ _CLOCK_TIME: Final = re.compile(r"\b\d{1,2}[:.]\d{2}\b")
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 _UNFINISHED_LAST_WORDS: Final = frozenset(
-    "a an the and or but so because if when that which who to of in on at by for from with about into "
-    "is are was were am i i'm i'd i'll we you they it's my your our his her their this these um uh er erm "
-    "hmm like would could should can will may have has had do does did not very really then than as next".split()
+    "a an the and or but so because if when that which who to of in on at by from with into "
+    "is are was were am i i'm i'd i'll we we're they it's my your our his their um uh er erm "
+    "hmm would could should can will may has had does very really than as next".split()
 )
 """After these a speaker goes on (articles, prepositions, conjunctions, auxiliaries, hesitations)."""
 

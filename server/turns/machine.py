@@ -97,9 +97,9 @@ class _Segment:
 class TurnMachine:
     """One call's turn machine."""
 
-    def __init__(self, settings: TurnSettings, *, rate_hz: int = 8000) -> None:
+    def __init__(self, settings: TurnSettings, *, rate_hz: int = 8000, last_turn: int = 0) -> None:
         self.state = State.IDLE
-        self.turn = 0
+        self.turn = last_turn
         """Number of the running or last reply; the greeting is reply 1."""
         self._settings = settings
         self._rate_hz = rate_hz

@@ -109,7 +109,7 @@ def test_ears_killed_in_mid_call_hear_again(stack: Stack) -> None:
 def test_a_dead_language_model_is_admitted_and_the_caller_handed_over(stack: Stack) -> None:
     async def scenario() -> None:
         async with greeted(stack, refer_policy=ReferPolicy()) as caller:
-            line = "Can you tell me something interesting about the history of medicine?"
+            line = "I am a little nervous about coming to see you."
             await caller.prepare([line])
             stack.processes()["llm"][0].kill()
             until = await caller.say(line)

@@ -202,6 +202,7 @@ def free_times(context: ToolContext, *, day: date) -> ToolResult:
 @tool(
     effect="write",
     fallback="I'm sorry, I can't book anything right now. Would you like to speak to a person?",
+    examples=("The doctor should have a look at my knee.", "Do you have anything free on Thursday?"),
 )
 def book_appointment(context: ToolContext, *, day: date, time: time, name: PersonName) -> ToolResult:
     """Book a new appointment at the clinic."""
@@ -248,6 +249,7 @@ def find_appointment(context: ToolContext, *, reference: Digits, name: PersonNam
     effect="write",
     authentication="verified",
     fallback="I'm sorry, I can't cancel anything right now. Would you like to speak to a person?",
+    examples=("I can't make it on Monday after all.",),
 )
 def cancel_appointment(context: ToolContext, *, reference: Digits) -> ToolResult:
     """Cancel a booked appointment."""
@@ -266,6 +268,7 @@ def cancel_appointment(context: ToolContext, *, reference: Digits) -> ToolResult
     effect="write",
     authentication="verified",
     fallback="I'm sorry, I can't move anything right now. Would you like to speak to a person?",
+    examples=("Something came up, could we do it another day?",),
 )
 def reschedule_appointment(context: ToolContext, *, reference: Digits, day: date, time: time) -> ToolResult:
     """Move a booked appointment to another day or time."""
@@ -287,7 +290,7 @@ def reschedule_appointment(context: ToolContext, *, reference: Digits, day: date
     return _once(context, work)
 
 
-@tool(effect="read")
+@tool(effect="read", examples=("Is anybody there this evening?",))
 def opening_hours(context: ToolContext, *, day: date | None = None) -> ToolResult:
     """Tell the opening hours, of one day or of the whole week."""
     if day is None:

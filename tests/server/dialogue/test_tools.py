@@ -35,7 +35,7 @@ def test_the_schema_comes_from_the_signature() -> None:
             "number": {"type": "string", "pattern": "^[0-9]+$"},
             "at": {"type": "string", "format": "time"},
         },
-        "required": ["day", "number"],
+        "required": [],
         "additionalProperties": False,
     }
 

@@ -31,6 +31,8 @@ def test_what_breaks_off_goes_on(text: str) -> None:
         "What are your hours on Saturday?",
         "Yes.",
         "Half past ten.",
+        "I am nervous about coming to see you.",
+        "Thank you.",
         "At 10:30.",
         "Where is it at?",
         "My number is 020 7946 0958",
