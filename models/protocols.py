@@ -6,7 +6,7 @@ Audio is PCM16 mono little endian unless a docstring says otherwise.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -171,6 +171,6 @@ ReplyItem = TextDelta | ToolCall | ReplyEnd
 class LanguageModel(Protocol):
     """Streams one reply: words to speak, tool calls, and an end."""
 
-    def reply(self, request: ChatRequest) -> AsyncIterator[ReplyItem]:
+    def reply(self, request: ChatRequest) -> AsyncGenerator[ReplyItem, None]:
         """Yield the reply. Closing the iterator cancels and frees the server's slot."""
         ...

@@ -16,7 +16,6 @@ import signal
 import statistics
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,19 +31,20 @@ from scripts.stack import Stack, running
 
 LINES = (
     "Are you a machine?",
+    "I am a little nervous about coming to see you.",
     "What are your hours on Saturday?",
     "Where can I park?",
+    "My mother used to come to you.",
     "Do I need to fast before a blood test?",
-    "Can you tell me a little about the clinic?",
+    "I like your clinic a lot.",
     "Thank you very much.",
     "Do you take Blue Cross?",
+    "It has been very cold this week.",
     "When do you close on Friday?",
     "What should I bring to my first visit?",
-    "Could you tell me what kind of doctors work there?",
-    "Is there an interpreter?",
+    "I have never been to a clinic like yours.",
     "Are you open on Sunday?",
     "How do I get a refund?",
-    "Is it busy on Mondays, do you think?",
 )
 """Questions of every class; which class a turn really took is read from its record."""
 
@@ -58,9 +58,9 @@ class Results:
     """Everything that was measured, in milliseconds unless the name says otherwise."""
 
     first_audio_ms: list[float] = field(default_factory=list)
-    gaps_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    gaps_ms: dict[str, list[float]] = field(default_factory=dict)
     filler_gaps_ms: list[float] = field(default_factory=list)
-    stages_ms: dict[str, list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    stages_ms: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     ledger_error_ms: list[float] = field(default_factory=list)
     """Wire gap less the ledger's: what the agent cannot see."""
     turns: int = 0
@@ -107,8 +107,8 @@ async def measure_gaps(
         first_ms = ledger.get("filler_gap", ledger["gap"])
         unseen_ms = exchange.gap_ms - first_ms
         results.ledger_error_ms.append(unseen_ms)
-        results.gaps_ms[row["turn_class"]].append(ledger["gap"] + unseen_ms)
-        results.stages_ms[row["turn_class"]].append({name: ledger[name] for name in _STAGES})
+        results.gaps_ms.setdefault(row["turn_class"], []).append(ledger["gap"] + unseen_ms)
+        results.stages_ms.setdefault(row["turn_class"], []).append({name: ledger[name] for name in _STAGES})
         if "filler_gap" in ledger:
             results.filler_gaps_ms.append(exchange.gap_ms)
     await caller.call.hang_up()
@@ -197,18 +197,19 @@ def show(results: Results, console: Console) -> None:
         f"turns {results.turns}, cut off early {results.cut_off_early} ({share:.1f} %), "
         f"without an answer {results.unanswered}"
     )
-    for name, values, target in (
+    rows: tuple[tuple[str, list[float], int | None], ...] = (
         ("first agent audio after answer", results.first_audio_ms, 300),
         ("filler heard (turns that have one)", results.filler_gaps_ms, 1200),
-        ("wire gap less the ledger's", results.ledger_error_ms, 20),
+        ("wire gap less the ledger's (what the agent cannot see)", results.ledger_error_ms, None),
         ("barge-in to silence", results.barge_in_ms, 250),
         ("agent killed: conversation resumed", results.failover_killed_ms, 3000),
         ("agent stopped: conversation resumed", results.failover_stopped_ms, 3000),
-    ):
+    )
+    for name, values, target_ms in rows:
         if values:
             console.print(
-                f"{name}: median {statistics.median(values):.0f} ms, max {max(values):.0f} ms "
-                f"(target ≤ {target} ms, n = {len(values)})"
+                f"{name}: median {statistics.median(values):.0f} ms, max {max(values):.0f} ms"
+                f" ({'' if target_ms is None else f'target ≤ {target_ms} ms, '}n = {len(values)})"
             )
     sizes = ", ".join(f"{name} {size:.0f}" for name, size in results.resident_mb.items() if name != "all")
     console.print(f"resident {results.resident_mb.get('all', 0):.0f} MB (target ≤ 4096): {sizes}")

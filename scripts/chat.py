@@ -11,7 +11,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ from server.errors import LandlineError
 class NoLanguageModel:
     """Stands where no server was named."""
 
-    async def reply(self, request: ChatRequest) -> AsyncIterator[ReplyItem]:
+    async def reply(self, request: ChatRequest) -> AsyncGenerator[ReplyItem, None]:
         """Refuse."""
         if request.messages:
             raise LanguageModelUnavailable("no --llm given; expected the base URL of a server")

@@ -13,15 +13,9 @@ need() { # package, what to look for, what is skipped without it
 
 need sip-tester sipp "calls by sipp"
 need baresip-core baresip "calls by baresip"
-need baresip-ffmpeg "$(ls /usr/lib/baresip/modules/avformat.so /usr/lib/*/baresip/modules/avformat.so 2>/dev/null | head -1 || true)" "calls by baresip with recorded speech"
-need sipsak sipsak "OPTIONS and malformed messages by sipsak"
-need sox sox "calls with real speech"
-need ffmpeg ffmpeg "calls with real speech"
 need pocketsphinx-testdata /usr/share/pocketsphinx/test/data "recognition of human speech"
-need procps pgrep "process faults"
-need iproute2 ip "softphones in a network of their own"
 
 if [ "$missing" -gt 0 ]; then
-    echo "$missing packages are missing; as root: apt-get install sip-tester baresip-core baresip-ffmpeg sipsak sox ffmpeg pocketsphinx-testdata procps iproute2" >&2
+    echo "$missing packages are missing; as root: apt-get install sip-tester baresip-core pocketsphinx-testdata" >&2
     [ "${1:-}" != "--strict" ]
 fi

@@ -117,6 +117,7 @@ class CallSession:
         self._transcriptions: dict[int, asyncio.Task[None]] = {}
         self._reply_task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._prefill_task: asyncio.Task[None] | None = None
         self._turn = _Turn(0, recorded=True)
         self._pending: Heard | None = None
         """What the caller said and nobody has answered, from before a takeover."""
@@ -206,7 +207,7 @@ class CallSession:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in (*self._transcriptions.values(), self._reply_task):
+        for task in (*self._transcriptions.values(), self._reply_task, self._prefill_task):
             if task is not None:
                 task.cancel()
         self._output.drop()
@@ -304,6 +305,8 @@ class CallSession:
             silence_over_at=wanted.speech_stop_at + required,
             committed_at=self._services.clock(),
         )
+        if self._prefill_task is not None:
+            self._prefill_task.cancel()
         heard = Heard(wanted.text, wanted.source, wanted.confidence)
         # What was said is on disk before it is answered: an agent that takes over answers it.
         self._snapshot(pending=heard)
@@ -419,6 +422,9 @@ class CallSession:
         self._dialogue.played(self._output.heard())
         self._record_turn(interrupted=False)
         self._snapshot(pending=None)
+        if self._config.llm_adapter == "structured":
+            # vLLM caches prefixes by itself; an embedded model is given the history while nobody waits for it.
+            self._prefill_task = asyncio.create_task(self._dialogue.prefill())
         match self._turn.after:
             case None:
                 self._tell(turn.ReplyDone(number))

@@ -201,10 +201,9 @@ async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply,
 
 async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:
     """Yield the model's clauses as they are complete, or its call. Raises :class:`ModelFailed`."""
-    stream = turn.services.llm.reply(request)
     cutter = ClauseSplitter()
     first = True
-    try:
+    async with aclosing(turn.services.llm.reply(request)) as stream:
         for _ in range(MAX_ITEMS):
             item = await _next(stream, turn.limits.llm_first_s if first else turn.limits.llm_next_s)
             first = False
@@ -219,10 +218,6 @@ async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str
                     break
         for clause in cutter.flush():
             yield clause
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def _next(stream: AsyncIterator[ReplyItem], limit_s: float) -> ReplyItem | None:

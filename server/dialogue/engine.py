@@ -6,17 +6,18 @@ Knows no audio and no clock: what was heard and when are arguments.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal, assert_never
 
+from models.errors import ModelError
 from models.protocols import ChatRequest
 from server.dialogue.agent_file import Agent, FixedAnswer
 from server.dialogue.answering import answer_from_knowledge, find_passages, free_talk, unknown
 from server.dialogue.grounding import is_question
 from server.dialogue.policy import Authenticate, Block, Continue, Escalate, gate, too_often
-from server.dialogue.prompts import warm_request
+from server.dialogue.prompts import history_request, warm_request
 from server.dialogue.replies import JSON, EndCall, HandOff, Heard, Reply, Say
 from server.dialogue.small_talk import SmallTalk, small_talk
 from server.dialogue.state import State, load_state
@@ -148,6 +149,19 @@ class Dialogue:
         self._before = None
         if self._state.task is not None and self._state.task.name not in self._agent.tasks:
             self._state.task = None
+
+    async def prefill(self) -> None:
+        """Put the conversation so far into the language model's cache, ahead of the next turn. May be cancelled."""
+        request = history_request(
+            self._agent, self._services.tools, self._state.turns, fresh=self._limits.fresh_tokens
+        )
+        if request is None:
+            return
+        # A model that cannot be reached now is met with in the next turn.
+        with suppress(ModelError):
+            async with aclosing(self._services.llm.reply(request)) as items:
+                async for _ in items:
+                    pass
 
     # ── one turn ─────────────────────────────────────────────────────────────────────────────────
 

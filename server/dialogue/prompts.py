@@ -23,6 +23,8 @@ _RULES: Final = (
 )
 _FRAME_TOKENS: Final = 14
 """What the chat template and the words around question and notes cost."""
+_QUESTION_TOKENS: Final = 45
+"""Kept free for what is said next."""
 _EXCHANGES: Final = 2
 
 
@@ -50,17 +52,43 @@ def plain_request(
     agent: Agent, tools: ToolRegistry, history: Sequence[TurnRecord], text: str, *, fresh: int, answer: int
 ) -> ChatRequest:
     """Return a request without notes: the latest exchanges as far as the budget goes, then what was said."""
-    question = shorten(text, fresh - _FRAME_TOKENS)
-    left = fresh - _FRAME_TOKENS - count_tokens(question)
+    recent = _recent(history, fresh)
+    spent = sum(_cost(message.content) for message in recent)
+    question = shorten(text, max(_QUESTION_TOKENS, fresh - spent) - _FRAME_TOKENS)
+    messages = (*prefix(agent), *recent, ChatMessage("user", question))
+    return ChatRequest(messages, tool_specs(agent, tools), max_tokens=answer)
+
+
+def history_request(
+    agent: Agent, tools: ToolRegistry, history: Sequence[TurnRecord], *, fresh: int
+) -> ChatRequest | None:
+    """Return a request that puts the latest exchanges into the model's cache; None where there are none.
+
+    Sent while the agent's words are still being heard, so that the next turn pays for its own words only.
+    """
+    recent = _recent(history, fresh)
+    if not recent:
+        return None
+    return ChatRequest(
+        (*prefix(agent), *recent, ChatMessage("user", "")), tool_specs(agent, tools), max_tokens=1
+    )
+
+
+def _recent(history: Sequence[TurnRecord], fresh: int) -> list[ChatMessage]:
+    """Return the latest exchanges that fit; which ones does not depend on what is said next."""
+    left = fresh - _QUESTION_TOKENS
     recent: list[ChatMessage] = []
     for turn in reversed([item for item in history if item.said][-_EXCHANGES:]):
-        cost = count_tokens(turn.heard) + count_tokens(turn.said) + _FRAME_TOKENS
+        cost = _cost(turn.heard) + _cost(turn.said)
         if cost > left:
             break
         left -= cost
         recent[:0] = [ChatMessage("user", turn.heard), ChatMessage("assistant", turn.said)]
-    messages = (*prefix(agent), *recent, ChatMessage("user", question))
-    return ChatRequest(messages, tool_specs(agent, tools), max_tokens=answer)
+    return recent
+
+
+def _cost(text: str) -> int:
+    return count_tokens(text) + _FRAME_TOKENS // 2
 
 
 def grounded_request(

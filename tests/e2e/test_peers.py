@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -47,6 +46,7 @@ def transcribed(stack: Stack, pcm: bytes) -> str:
     return asyncio.run(listen()).lower()
 
 
+@pytest.mark.package("baresip-core")
 def test_baresip_asks_for_the_saturday_hours_and_hears_them(stack: Stack, tmp_path: Path) -> None:
     question = spoken(stack, "What are your hours on Saturday?")
     # The greeting is heard out first; the file ends in the silence of somebody who listens.
@@ -60,9 +60,8 @@ def test_baresip_asks_for_the_saturday_hours_and_hears_them(stack: Stack, tmp_pa
     assert "one" in words or "1" in words, words
 
 
+@pytest.mark.package("sip-tester")
 def test_sipp_asks_for_a_person_and_is_transferred(stack: Stack, tmp_path: Path) -> None:
-    sipp = shutil.which("sipp")
-    assert sipp, "expected the Debian package sip-tester"
     question = spoken(stack, "I would like to speak to a person, please.")
     # The greeting is heard out first; what follows is the silence of somebody who waits.
     speech = bytes(2 * RATE_HZ * 11) + question + bytes(2 * RATE_HZ * 40)
@@ -71,7 +70,7 @@ def test_sipp_asks_for_a_person_and_is_transferred(stack: Stack, tmp_path: Path)
     (tmp_path / "person.xml").write_text(scenario)
     done = subprocess.run(
         [
-            sipp, f"127.0.0.1:{stack.sip_port}", "-sf", str(tmp_path / "person.xml"), "-m", "1",
+            "sipp", f"127.0.0.1:{stack.sip_port}", "-sf", str(tmp_path / "person.xml"), "-m", "1",
             "-i", "127.0.0.1", "-p", str(free_port(socket.SOCK_DGRAM)), "-timeout", "70s", "-timeout_error",
             "-nostdin", "-trace_err",
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,7 +162,7 @@ class ScriptedLanguageModel:
     cancelled: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    async def reply(self, request: ChatRequest) -> AsyncIterator[ReplyItem]:
+    async def reply(self, request: ChatRequest) -> AsyncGenerator[ReplyItem, None]:
         """Yield the next reply; an exhausted script is a mistake of the test."""
         self.requests.append(request)
         whole = False

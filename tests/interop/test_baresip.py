@@ -12,7 +12,7 @@ from sip.leg_protocol import LegEndCause, LegEnded, Resync
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent, tone
 from tests.fakes.sip_process import RATE_HZ, running, strongest_hz
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.package("baresip-core")]
 
 MODULES = Path("/usr/lib/baresip/modules")
 

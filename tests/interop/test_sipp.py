@@ -13,7 +13,7 @@ from sip.offer_answer import Codec
 from tests.fakes.scripted_agent import Behaviour, ScriptedAgent, tone
 from tests.fakes.sip_process import Process, running, strongest_hz
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.package("sip-tester")]
 
 SCENARIOS = Path(__file__).parent / "sipp"
 

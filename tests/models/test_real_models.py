@@ -178,6 +178,7 @@ async def spoken(tts: Path, text: str) -> tuple[bytes, int]:
     return b"".join(chunk.pcm for chunk in chunks), chunks[0].rate_hz
 
 
+@pytest.mark.package("pocketsphinx-testdata")
 @pytest.mark.parametrize("rate_hz", [16000, 8000])
 def test_human_speech_is_understood(speech: Path, rate_hz: int) -> None:
     async def scene() -> None:
@@ -195,6 +196,7 @@ def test_human_speech_is_understood(speech: Path, rate_hz: int) -> None:
     run(scene)
 
 
+@pytest.mark.package("pocketsphinx-testdata")
 def test_utterances_at_once_are_not_mixed_up(speech: Path) -> None:
     async def scene() -> None:
         client = SpeechWorkerClient(speech)
@@ -246,6 +248,7 @@ def test_embeddings_put_what_is_meant_alike_side_by_side(speech: Path) -> None:
     run(scene)
 
 
+@pytest.mark.package("pocketsphinx-testdata")
 def test_speech_and_silence_are_told_apart_for_all_streams_at_once() -> None:
     vad = SileroVad(verify("silero-vad", CACHE))
     pcm, recorded_hz, _ = recordings()[0]
