@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -66,6 +67,9 @@ async def _model_from_passage(
     try:
         async with aclosing(clauses(turn, request)) as stream:
             async for clause in stream:
+                if isinstance(clause, Waiting):
+                    yield turn.thinking()
+                    continue
                 # A passage cannot order anything: a tool call that it brought about is no answer.
                 if isinstance(clause, ToolCall) or admits_ignorance(clause):
                     break
@@ -142,6 +146,9 @@ async def free_talk(turn: TurnContext, *, only_calls: bool = False) -> AsyncGene
     try:
         async with aclosing(clauses(turn, request)) as stream:
             async for clause in stream:
+                if isinstance(clause, Waiting):
+                    yield turn.thinking()
+                    continue
                 if isinstance(clause, ToolCall):
                     call = clause
                     break
@@ -199,14 +206,31 @@ async def _take_call(turn: TurnContext, call: ToolCall) -> AsyncGenerator[Reply,
             yield reply
 
 
-async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall, None]:
-    """Yield the model's clauses as they are complete, or its call. Raises :class:`ModelFailed`."""
+class Waiting(enum.Enum):
+    """The model takes its time: something is to be said meanwhile."""
+
+    WAITING = "waiting"
+
+
+async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str | ToolCall | Waiting, None]:
+    """Yield the model's clauses as they are complete, or its call. Raises :class:`ModelFailed`.
+
+    :class:`Waiting` comes first, once, where the model has not begun by the time a caller grows uneasy.
+    """
+    limits = turn.limits
     cutter = ClauseSplitter()
-    first = True
     async with aclosing(turn.services.llm.reply(request)) as stream:
+        first = asyncio.ensure_future(_next(stream, limits.llm_first_s))
+        try:
+            await asyncio.wait({first}, timeout=limits.filler_after_s)
+            if not first.done():
+                yield Waiting.WAITING
+            item = await first
+        finally:
+            if not first.done():
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
         for _ in range(MAX_ITEMS):
-            item = await _next(stream, turn.limits.llm_first_s if first else turn.limits.llm_next_s)
-            first = False
             match item:
                 case TextDelta():
                     for clause in cutter.feed(_MARKUP.sub("", item.text)):
@@ -216,6 +240,7 @@ async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str
                     return
                 case ReplyEnd() | None:
                     break
+            item = await _next(stream, limits.llm_next_s)
         for clause in cutter.flush():
             yield clause
 

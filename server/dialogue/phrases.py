@@ -11,6 +11,7 @@ class Phrases(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     filler: str = "One moment, I'll check."
+    thinking: str = "Let me think."
     hello: str = "Hello. How can I help you?"
     machine: str = (
         "Yes, I am a machine, an automated assistant. If you would rather speak to a person, just say so."

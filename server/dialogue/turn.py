@@ -38,6 +38,8 @@ class Limits:
 
     llm_first_s: float = 8.0
     """For the first words or call of the language model."""
+    filler_after_s: float = 1.1
+    """Silence after which something is said while the language model has not begun."""
     llm_next_s: float = 4.0
     """For each next piece."""
     knowledge_s: float = 3.0
@@ -92,6 +94,10 @@ class TurnContext:
         """Return what is said while something slow happens; makes this a tool turn."""
         text = (tool.filler if tool else "") or self.agent.phrases.filler
         return Say(text, Role.FILLER, TurnClass.TOOL)
+
+    def thinking(self) -> Say:
+        """Return what is said while the language model has not begun; the turn keeps its class."""
+        return Say(self.agent.phrases.thinking, Role.FILLER, self.turn_class)
 
     def fill(self, template: str, task: TaskState | None, extra: Mapping[str, str] | None = None) -> str:
         """Return a template of the agent file with slots and the tools' results put in as words."""

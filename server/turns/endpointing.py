@@ -23,6 +23,7 @@ _UNFINISHED_LAST_WORDS: Final = frozenset(
 
 _DIGIT_WORDS: Final = frozenset("zero oh one two three four five six seven eight nine double triple".split())
 _DICTATION_MIN: Final = 2
+_CLOCK_DIGITS: Final = 2
 _TELEPHONE_NUMBER_DIGITS: Final = 7
 
 
@@ -47,15 +48,14 @@ def sounds_unfinished(text: str) -> bool:
 
 
 def _is_dictating(spoken: list[str]) -> bool:
-    digits = 0
+    """Say whether the words end in digits spoken one by one; a single "10" or "25th" is a time or a day."""
+    groups = digits = 0
     for word in reversed(spoken):
-        if word.isdigit():
-            digits += len(word)
-        elif word in _DIGIT_WORDS:
-            digits += 1
-        else:
+        if not word.isdigit() and word not in _DIGIT_WORDS:
             break
-    return _DICTATION_MIN <= digits < _TELEPHONE_NUMBER_DIGITS and len(spoken) >= _DICTATION_MIN
+        groups += 1
+        digits += len(word) if word.isdigit() else 1
+    return _DICTATION_MIN <= digits < _TELEPHONE_NUMBER_DIGITS and (groups > 1 or digits > _CLOCK_DIGITS)
 
 
 def required_silence_ms(text: str, settings: TurnSettings) -> int:

@@ -34,6 +34,8 @@ def test_what_breaks_off_goes_on(text: str) -> None:
         "I am nervous about coming to see you.",
         "Thank you.",
         "At 10:30.",
+        "Next Wednesday at half past 10.",
+        "The 25",
         "Where is it at?",
         "My number is 020 7946 0958",
         "four",
