@@ -1,7 +1,7 @@
 # make run    an environment, the models, and Landline in the foreground
 # make test   everything that a machine without a GPU can run
 # make demo   a caller who speaks a script rings the sample clinic; leaves a WAV and a picture
-# make bench  response gap, barge-in, failover and memory on the wire; lateness of media beside a bare ticker
+# make bench  response gap, barge-in, failover and memory on the wire; 20 calls at once; the models
 # make check  what a commit must pass: format, lint, types, import directions, unit tests
 #
 # PYTHON    a Python 3.11                              make run PYTHON=/opt/python3.11/bin/python3
@@ -76,7 +76,8 @@ demo: setup-test models
 
 bench: setup-test models
 	@$(BIN)/python -m scripts.bench_latency
-	@$(BIN)/python -m scripts.bench_media
+	@$(BIN)/python -m scripts.bench_load
+	@$(BIN)/python -m scripts.bench_models
 
 clean:
 	rm -rf $(VENV) $(PIPER) $(PYVOIP) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

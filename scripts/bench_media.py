@@ -35,7 +35,8 @@ async def _bare(seconds: float) -> dict[str, float]:
     return ticker.lateness.summary_ms()
 
 
-async def _bare_in_a_process(seconds: float) -> dict[str, float]:
+async def bare_in_a_process(seconds: float) -> dict[str, float]:
+    """Return how late a ticker is in a process that does nothing else."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "scripts.bench_media", "--bare", str(seconds), stdout=subprocess.PIPE
     )
@@ -108,21 +109,22 @@ async def _loaded(
     return status, used / seconds, arrivals
 
 
-def _row(name: str, lateness: Mapping[str, float]) -> str:
+def row(name: str, lateness: Mapping[str, float]) -> str:
+    """Return one line of the table."""
     values = "  ".join(f"{lateness[key]:8.2f}" for key in ("p50", "p99", "p999", "max"))
     return f"{name:<34}{values}"
 
 
 async def _bench(calls: int, seconds: float) -> None:
-    before = await _bare_in_a_process(seconds / 2)
+    before = await bare_in_a_process(seconds / 2)
     with tempfile.TemporaryDirectory(prefix="landline-bench-") as directory:
         status, cpu, arrivals = await _loaded(calls, seconds, Path(directory))
-    after = await _bare_in_a_process(seconds / 2)
+    after = await bare_in_a_process(seconds / 2)
     print(f"lateness of sending, ms             {'p50':>6}  {'p99':>8}  {'p99.9':>8}  {'max':>8}")
-    print(_row("bare ticker, before", before))
-    print(_row(f"sip process, {calls} calls", status["lateness_ms"]))
-    print(_row("bare ticker, after", after))
-    print(_row("the same at the softphone", arrivals.summary_ms()))
+    print(row("bare ticker, before", before))
+    print(row(f"sip process, {calls} calls", status["lateness_ms"]))
+    print(row("bare ticker, after", after))
+    print(row("the same at the softphone", arrivals.summary_ms()))
     print(f"CPU of the sip process: {100 * cpu:.1f} % of a core, {100 * cpu / calls:.2f} % a call")
     print(f"ticks skipped {status['ticks_skipped']}, datagrams unsent {status['datagrams_unsent']}")
 

@@ -37,6 +37,18 @@ def free_port(kind: socket.SocketKind) -> int:
         return port
 
 
+def ask_sip_status(run_directory: Path) -> dict[str, Any]:
+    """Return the counters of the sip process that runs in ``run_directory``."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(run_directory / "sip-status.sock"))
+        data = b""
+        while chunk := client.recv(65536):
+            data += chunk
+    status: dict[str, Any] = json.loads(data)
+    return status
+
+
 class Stack:
     """One running ``landline serve``."""
 
@@ -168,14 +180,7 @@ class Stack:
 
     def sip_status(self) -> dict[str, Any]:
         """Return the sip process's counters."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
-            client.connect(str(self.run_directory / "sip-status.sock"))
-            data = b""
-            while chunk := client.recv(65536):
-                data += chunk
-        status: dict[str, Any] = json.loads(data)
-        return status
+        return ask_sip_status(self.run_directory)
 
     def resident_mb(self) -> dict[str, float]:
         """Return resident memory by process, and the sum (pages shared between processes counted once)."""

@@ -18,6 +18,7 @@ from server.agent.control_client import ControlClient, ControlRequestFailed
 from server.agent.journal import Journal
 from server.agent.leg_client import LegClient
 from server.agent.phrases import PhraseBook
+from server.agent.pinned_model import PinnedModel, free_slot
 from server.agent.voice_activity import VoiceActivity
 from server.dialogue.agent_file import Agent
 from server.dialogue.engine import Services, fixed_phrases
@@ -51,6 +52,8 @@ class AgentProcess:
         self._agent = agent
         self._models = models
         self._sessions: dict[int, CallSession] = {}
+        self._slots: dict[int, int] = {}
+        """Leg → slot of the language model."""
         self._voice_activity = VoiceActivity(models.vad)
         self._voice = config.voice or agent.voice
         self._phrases = PhraseBook(Path(config.phrase_directory), voice=self._voice, rate_hz=_RATE_HZ)
@@ -125,6 +128,7 @@ class AgentProcess:
                 self._spawn(self._take_over(legs))
             case leg.LegEnded(leg_id=leg_id, cause=cause, statistics=statistics):
                 self._voice_activity.close(leg_id)
+                self._slots.pop(leg_id, None)
                 if session := self._sessions.pop(leg_id, None):
                     session.on_ended(cause, dataclasses.asdict(statistics))
             case leg.Mark() | leg.Dtmf() | leg.Hold() | leg.TransferProgress():
@@ -178,10 +182,13 @@ class AgentProcess:
         session.begin()
 
     def _open(self, offer: leg.Offer, *, offset: int, last_utterance_id: int) -> CallSession:
+        slot = free_slot(self._slots.values(), self._config.llm_slots)
+        self._slots[offer.leg_id] = slot
+        pinned = PinnedModel(self._models.llm, slot)
         services = SessionServices(
             config=self._config,
             agent=self._agent,
-            dialogue=self._dialogue,
+            dialogue=dataclasses.replace(self._dialogue, llm=pinned),
             handoff_target=self._config.handoff_target or self._agent.handoff.target,
             voice=self._voice,
             stt=self._models.stt,
@@ -222,6 +229,7 @@ class AgentProcess:
             self._voice_activity.close(leg_id)
             session.on_ended(leg.LegEndCause.PROTOCOL_ERROR, {})
         self._sessions.clear()
+        self._slots.clear()
 
     # ── metrics ──────────────────────────────────────────────────────────────────────────────────
 
