@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,8 @@ def check_all(settings: Settings, tts_python: Path) -> list[LandlineError]:
     """Return everything that would keep Landline from answering."""
     problems: list[LandlineError] = []
     checks: tuple[Callable[[], None], ...] = (
-        lambda: check_models(settings),
+        *(partial(check_model, settings, name) for name in default_models(settings)),
+        lambda: check_own_models(settings),
         lambda: check_tts_python(tts_python),
         lambda: check_directories(settings),
         lambda: check_ports(settings),
@@ -54,13 +56,16 @@ def read_agent(settings: Settings) -> AgentIdentity:
     )
 
 
-def check_models(settings: Settings) -> None:
-    """Every model is there, whole and unaltered. Raises ConfigurationError."""
-    for name in default_models(settings):
-        try:
-            verify(name, settings.models_directory)
-        except ModelError as error:
-            raise ConfigurationError(f"models: {error}") from None
+def check_model(settings: Settings, name: str) -> None:
+    """One model of the catalogue is there, whole and unaltered. Raises ConfigurationError."""
+    try:
+        verify(name, settings.models_directory)
+    except ModelError as error:
+        raise ConfigurationError(f"models: {error}") from None
+
+
+def check_own_models(settings: Settings) -> None:
+    """The owner's own models are where the settings say. Raises ConfigurationError."""
     paths = {
         "speech.model_path": settings.speech.model_path,
         "tts.voice_path": settings.tts.voice_path,
