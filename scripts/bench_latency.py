@@ -224,7 +224,12 @@ def draw(results: Results, png: Path) -> None:
 
     classes = [name for name in _TARGETS_MS if results.gaps_ms.get(name)]
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
-    axes.boxplot([results.gaps_ms[name] for name in classes], tick_labels=classes, orientation="horizontal", whis=(5, 95))
+    axes.boxplot(
+        [results.gaps_ms[name] for name in classes],
+        tick_labels=classes,
+        orientation="horizontal",
+        whis=(5, 95),
+    )
     for row, name in enumerate(classes, 1):
         axes.plot([_TARGETS_MS[name]] * 2, [row - 0.35, row + 0.35], color="#c0392b", linewidth=2)
     axes.set(
