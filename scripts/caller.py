@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +57,17 @@ def trim(pcm: bytes, *, level_dbfs: float = SPEECH_DBFS) -> bytes:
 class Caller:
     """One call by a speaking caller."""
 
-    def __init__(self, call: SoftphoneCall, tts: TextToSpeech, stt: SpeechToText) -> None:
+    def __init__(
+        self,
+        call: SoftphoneCall,
+        tts: TextToSpeech,
+        stt: SpeechToText,
+        recordings: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.call = call
         self._tts = tts
         self._stt = stt
-        self._spoken: dict[str, bytes] = {}
+        self._spoken: dict[str, bytes] = dict(recordings or {})
 
     async def prepare(self, lines: Sequence[str]) -> None:
         """Synthesise what will be said, so that the models are idle while the agent answers."""
@@ -114,6 +120,8 @@ class Telephone:
         self.phone = phone
         self.tts = PiperClient(run_directory / "tts.sock")
         self.stt = SpeechWorkerClient(run_directory / "speech.sock")
+        self.recordings: dict[str, bytes] = {}
+        """Lines that are not synthesised but played: PCM16 at 8 kHz."""
 
     @classmethod
     async def start(cls, run_directory: Path, **options: object) -> Telephone:
@@ -122,7 +130,7 @@ class Telephone:
 
     async def ring(self, uri: str, *, limit_s: float = 10.0) -> Caller:
         """Ring; raises ``CallRefused``."""
-        return Caller(await self.phone.dial(uri, timeout_s=limit_s), self.tts, self.stt)
+        return Caller(await self.phone.dial(uri, timeout_s=limit_s), self.tts, self.stt, self.recordings)
 
     async def close(self) -> None:
         """Put the telephone away."""

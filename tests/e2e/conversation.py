@@ -9,12 +9,14 @@ from typing import Any
 
 from scripts.caller import Caller, Telephone
 from scripts.stack import Stack
+from tests.e2e.caller_lines import LINES, recorded
 
 
 @asynccontextmanager
 async def ringing(stack: Stack, **options: object) -> AsyncIterator[Caller]:
     """Ring the stack; hang up at the end whatever happens."""
     telephone = await Telephone.start(stack.run_directory, **options)
+    telephone.recordings = {line: recorded(line) for line in LINES}
     try:
         caller = await telephone.ring(stack.uri)
         try:

@@ -66,7 +66,7 @@ def test_an_appointment_that_was_booked_stands_in_the_database(stack: Stack) -> 
         async with greeted(stack) as caller:
             lines = [
                 "I would like to book an appointment next Wednesday at half past ten.",
-                "My name is Maria Lopez.",
+                "My name is Susan Baker.",
             ]
             await caller.prepare([*lines, "Yes, please."])
             for line in lines:
@@ -83,7 +83,7 @@ def test_an_appointment_that_was_booked_stands_in_the_database(stack: Stack) -> 
         today = datetime.datetime.now().astimezone().date()
         with stack.agent_database() as database:
             rows = [dict(row) for row in database.execute("SELECT * FROM appointment")]
-        booked = [row for row in rows if "lopez" in str(row).lower() and "10:30" in str(row)]
+        booked = [row for row in rows if "baker" in str(row).lower() and "10:30" in str(row)]
         assert booked, rows
         days = {today + datetime.timedelta(days=n) for n in range(15)}
         assert any(day.isoformat() in str(booked) and day.weekday() == 2 for day in days), booked

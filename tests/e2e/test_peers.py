@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import re
 import socket
 import subprocess
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
 
-from models.speech_client import PiperClient, SpeechWorkerClient
-from scripts.caller import RATE_HZ, trim
+from models.speech_client import SpeechWorkerClient
+from scripts.caller import RATE_HZ
 from scripts.stack import Stack, free_port
-from server.agent.phrases import synthesise_whole
 from sip import codecs
 from sip.offer_answer import Codec
+from tests.e2e.caller_lines import recorded
 from tests.e2e.conversation import newest_call
 from tests.interop.test_baresip import heard, ring, write_configuration
 from tests.interop.test_sipp import SCENARIOS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.interop]
-
-
-def spoken(stack: Stack, line: str) -> bytes:
-    """Return a line as PCM16 at 8 kHz."""
-
-    async def speak() -> bytes:
-        tts = PiperClient(stack.run_directory / "tts.sock")
-        return trim(await synthesise_whole(tts, line, "", RATE_HZ))
-
-    return asyncio.run(speak())
 
 
 def transcribed(stack: Stack, pcm: bytes) -> str:
@@ -46,23 +38,91 @@ def transcribed(stack: Stack, pcm: bytes) -> str:
     return asyncio.run(listen()).lower()
 
 
+def pause(seconds: float) -> bytes:
+    """Return the silence of somebody who listens."""
+    return bytes(2 * int(RATE_HZ * seconds))
+
+
+def baresip_says(
+    stack: Stack, folder: Path, timeline: list[bytes], during: Awaitable[None] | None = None
+) -> bytes:
+    """Have baresip ring and say the timeline; return what it heard, from the answer on."""
+    seconds = round(sum(len(piece) for piece in timeline) / 2 / RATE_HZ)
+    write_configuration(folder, b"".join(timeline) + pause(30), "PCMU")
+
+    async def call() -> str:
+        side = asyncio.ensure_future(during) if during is not None else None
+        output = await ring(folder, stack.uri, seconds)
+        if side is not None:
+            await side
+        return output
+
+    assert "Call established" in asyncio.run(call())
+    return heard(folder)
+
+
+GREETING_S = 9
+"""The greeting takes about six seconds; a caller hears it out."""
+
+
 @pytest.mark.package("baresip-core")
 def test_baresip_asks_for_the_saturday_hours_and_hears_them(stack: Stack, tmp_path: Path) -> None:
-    question = spoken(stack, "What are your hours on Saturday?")
-    # The greeting is heard out first; the file ends in the silence of somebody who listens.
-    silence_s = 11
-    folder = tmp_path / "baresip"
-    write_configuration(folder, bytes(2 * RATE_HZ * silence_s) + question + bytes(2 * RATE_HZ * 30), "PCMU")
-    output = asyncio.run(ring(folder, stack.uri, silence_s + 12))
-    assert "Call established" in output
-    words = transcribed(stack, heard(folder)[2 * RATE_HZ * (silence_s + 1) :])
+    question = recorded("What are your hours on Saturday?")
+    pcm = baresip_says(stack, tmp_path / "baresip", [pause(GREETING_S), question, pause(10)])
+    words = transcribed(stack, pcm[len(pause(GREETING_S)) + len(question) :])
     assert "nine" in words or "9" in words, words
     assert "one" in words or "1" in words, words
 
 
+@pytest.mark.package("baresip-core")
+def test_baresip_books_an_appointment(stack: Stack, tmp_path: Path) -> None:
+    wish = recorded("I would like to book an appointment next Friday at quarter past nine.")
+    name = recorded("My name is Peter Miller.")
+    yes = recorded("Yes, please.")
+    timeline = [pause(GREETING_S), wish, pause(6), name, pause(11), yes, pause(14)]
+    baresip_says(stack, tmp_path / "baresip", timeline)
+    call_id = newest_call(stack)
+    attempts = [row for row in stack.rows("tool_attempt", call_id) if row["tool"] == "book_appointment"]
+    assert [row["outcome"] for row in attempts] == ["ok"], stack.rows("turn", call_id)
+    reference = attempts[0]["result"]["reference"]
+    with stack.agent_database() as database:
+        query = "SELECT * FROM appointment WHERE reference = ?"
+        (row,) = [dict(row) for row in database.execute(query, (reference,))]
+    assert row["time"] == "09:15"
+    assert row["status"] == "booked"
+    assert datetime.date.fromisoformat(row["day"]).strftime("%A") == "Friday"
+
+
+@pytest.mark.package("baresip-core")
+def test_baresip_interrupts_the_greeting(stack: Stack, tmp_path: Path) -> None:
+    question = recorded("Sorry, are you open on Sunday?")
+    pcm = baresip_says(stack, tmp_path / "baresip", [pause(2.5), question, pause(8)])
+    words = transcribed(stack, pcm[len(pause(3.5)) :])
+    assert "closed" in words, words
+    greeting = stack.wait_rows("turn", newest_call(stack), 2)[0]
+    assert greeting["interrupted"]
+    assert "how can i help" not in greeting["said"].lower()
+
+
+@pytest.mark.package("baresip-core")
+def test_baresip_keeps_its_call_when_the_agent_is_killed(stack: Stack, tmp_path: Path) -> None:
+    async def kill() -> None:
+        await asyncio.sleep(GREETING_S)
+        stack.active_agent().kill()
+
+    question = recorded("What are your hours on Saturday?")
+    pcm = baresip_says(stack, tmp_path / "baresip", [pause(GREETING_S + 5), question, pause(10)], kill())
+    call_id = newest_call(stack)
+    assert any(row["name"] == "takeover" for row in stack.wait_rows("transition", call_id, 1))
+    told = transcribed(stack, pcm[len(pause(GREETING_S)) : len(pause(GREETING_S + 5))])
+    assert "sorry" in told, told
+    words = transcribed(stack, pcm[len(pause(GREETING_S + 5)) + len(question) :])
+    assert "nine" in words or "9" in words, words
+
+
 @pytest.mark.package("sip-tester")
 def test_sipp_asks_for_a_person_and_is_transferred(stack: Stack, tmp_path: Path) -> None:
-    question = spoken(stack, "I would like to speak to a person, please.")
+    question = recorded("I would like to speak to a person, please.")
     # The greeting is heard out first; what follows is the silence of somebody who waits.
     speech = bytes(2 * RATE_HZ * 11) + question + bytes(2 * RATE_HZ * 40)
     (tmp_path / "speech.ulaw").write_bytes(codecs.encode(Codec.PCMU, speech))
