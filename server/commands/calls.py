@@ -19,6 +19,10 @@ app = typer.Typer(help="Calls and what was said in them.", no_args_is_help=True)
 _AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
+_SHOWN_ID = 12
+"""Characters of an id in the list; `show` takes the beginning of one."""
+
+
 @app.command("list")
 def list_calls(
     context: typer.Context,
@@ -40,7 +44,7 @@ def list_calls(
     table = Table("call", "began", "caller", "agent", "turns", "length", "end")
     for call in found:
         table.add_row(
-            call["call_id"],
+            call["call_id"][:_SHOWN_ID],
             _local(call["started_at"]),
             call["caller"],
             call["agent_name"],
@@ -54,7 +58,7 @@ def list_calls(
 @app.command("show")
 def show_call(
     context: typer.Context,
-    call_id: Annotated[str, typer.Argument(help="Id as `landline calls list` shows it.")],
+    call_id: Annotated[str, typer.Argument(help="Id as `landline calls list` shows it, or its beginning.")],
     as_json: _AsJson = False,
 ) -> None:
     """Show one call: every turn, tool and event."""
@@ -82,9 +86,13 @@ def _print_call(call: dict[str, Any]) -> None:
         head.add_row(name.replace("_", " "), escape(str(call[name] or "")))
     head.add_row("length", _length(call["duration_ms"]))
     console.print(head)
+    # A turn is written when it is over, its tools before that; they are shown below it.
+    spoken_at = {item["turn"]: int(item["sequence"]) for item in call["turns"]}
     steps = sorted(
         (item for part in ("turns", "tools", "transitions") for item in call[part]),
-        key=lambda item: int(item["sequence"]),
+        key=lambda item: (
+            spoken_at.get(item["turn"], int(item["sequence"])) if "tool" in item else int(item["sequence"])
+        ),
     )
     for step in steps:
         for line in _lines(step):

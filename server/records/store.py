@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
@@ -200,11 +200,23 @@ def list_calls(connection: Connection, *, limit: int, before: datetime | None = 
     return [_plain(row) for row in connection.execute(query).mappings()]
 
 
+_ID_BEGINNING: Final = 4
+"""Characters of a call's id that must be given at least."""
+
+
 def show_call(connection: Connection, call_id: str) -> dict[str, Any] | None:
-    """Return everything about one call in the order in which it happened, or None."""
+    """Return everything about one call in the order in which it happened, or None.
+
+    The beginning of an id is enough where only one call has it.
+    """
     row = connection.execute(select(schema.call).where(schema.call.c.call_id == call_id)).mappings().first()
+    if row is None and len(call_id) >= _ID_BEGINNING:
+        begins = schema.call.c.call_id.startswith(call_id, autoescape=True)
+        rows = connection.execute(select(schema.call).where(begins).limit(2)).mappings().all()
+        row = rows[0] if len(rows) == 1 else None
     if row is None:
         return None
+    call_id = row["call_id"]
     parts = {"turns": schema.turn, "tools": schema.tool_attempt, "transitions": schema.transition}
     found: dict[str, Any] = _plain(row)
     for name, table in parts.items():

@@ -375,3 +375,19 @@ def test_a_database_held_by_another_program_is_named(engine: Engine, url: str) -
         other.dispose()
 
     asyncio.run(scenario())
+
+
+def test_the_beginning_of_an_id_is_enough_where_only_one_call_has_it(engine: Engine) -> None:
+    write(engine, started(call_id="abcd1234"), started(call_id="abcd9876"), started(call_id="ab"))
+    with engine.connect() as connection:
+        found = {
+            key: store.show_call(connection, key) for key in ("abcd1", "abcd", "abc", "ab", "abcd9876", "%")
+        }
+    assert {key: call and call["call_id"] for key, call in found.items()} == {
+        "abcd1": "abcd1234",
+        "abcd": None,
+        "abc": None,
+        "ab": "ab",
+        "abcd9876": "abcd9876",
+        "%": None,
+    }
