@@ -69,12 +69,20 @@ def test_the_same_conversation_goes_on_in_another_agent(
     run(scenario)
 
 
+def _wait_for_pending_words(stack: Stack, limit_s: float = 10.0) -> None:
+    """Wait until what the caller said is in the records and not yet answered."""
+    call_id = newest_call(stack)
+    limit = time.monotonic() + limit_s
+    while not any(row["state"]["pending"] for row in stack.rows("snapshot", call_id)):
+        assert time.monotonic() < limit, "the words never came into the records"
+        time.sleep(0.01)
+
+
 def test_words_that_were_said_while_the_agent_died_are_answered(stack: Stack) -> None:
     async def scenario() -> None:
         async with greeted(stack) as caller:
             until = await caller.say("What are your hours on Saturday?")
-            # The turn is committed after 450 ms of silence; its words are then in the records.
-            await asyncio.sleep(0.7)
+            await asyncio.to_thread(_wait_for_pending_words, stack)
             stack.active_agent().kill()
             await caller.listen(until)
             await caller.call.wait_for_quiet(2500, 20)
