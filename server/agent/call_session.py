@@ -33,6 +33,9 @@ from server.turns.machine import MS, TurnMachine
 from server.turns.segmenter import Segmenter, SegmentStart
 from sip import leg_protocol as leg
 
+_REQUEST_TIMEOUT: Final = 408
+"""What the door reports where nobody answered the transfer in time."""
+
 _PAD_MS: Final = 160
 """Audio kept before and after speech: the recogniser needs the soft edges of words."""
 
@@ -121,6 +124,7 @@ class CallSession:
         self._turn = _Turn(0, recorded=True)
         self._pending: Heard | None = None
         """What the caller said and nobody has answered, from before a takeover."""
+        self._transfer_failure: Literal["refused", "timeout"] = "refused"
         self._started_at = services.clock()
         self._over = False
 
@@ -187,6 +191,7 @@ class CallSession:
             "transition", name="transfer", detail={"status": progress.status, "final": progress.final}
         )
         if progress.final and progress.status >= 300:
+            self._transfer_failure = "timeout" if progress.status == _REQUEST_TIMEOUT else "refused"
             self._tell(turn.HandOffFailed())
 
     def on_ended(self, cause: leg.LegEndCause, statistics: dict[str, Any]) -> None:
@@ -262,7 +267,7 @@ class CallSession:
             case turn.PromptSilence(turn=number):
                 self._start(number, self._say_all([self._dialogue.silence_prompt()], Role.PROMPT))
             case turn.SpeakHandOffFailure(turn=number):
-                self._start(number, self._run(self._dialogue.transfer_failed("refused")))
+                self._start(number, self._run(self._dialogue.transfer_failed(self._transfer_failure)))
             case turn.Farewell(turn=number, reason=reason):
                 self._farewell(number, reason)
             case turn.HangUpNow():
