@@ -20,7 +20,7 @@ def test_the_greeting_says_that_a_machine_speaks(stack: Stack) -> None:
         async with ringing(stack) as caller:
             greeting = await caller.listen(0)
             words = (await caller.transcribe(greeting.answer_pcm)).lower()
-            assert "riverside" in words
+            assert "clinic" in words, words
             assert any(word in words for word in ("automated", "machine", "assistant", "computer"))
 
     run(scenario)
@@ -100,7 +100,7 @@ def test_a_caller_who_speaks_over_the_agent_silences_it_and_is_answered(stack: S
             until = await caller.say("Sorry, are you open on Sunday?")
             answer = await caller.listen(until)
             words = (await caller.transcribe(answer.answer_pcm)).lower()
-            assert "closed" in words or "sunday" in words, words
+            assert "close" in words or "sunday" in words, words
             assert heard < until
         greeting = stack.wait_rows("turn", newest_call(stack), 1)[0]
         assert greeting["interrupted"]
