@@ -313,7 +313,8 @@ class CallSession:
         if self._prefill_task is not None:
             self._prefill_task.cancel()
         heard = Heard(wanted.text, wanted.source, wanted.confidence)
-        # What was said is on disk before it is answered: an agent that takes over answers it.
+        # What was said goes to the records ahead of its answer: an agent that takes over answers it. Nothing waits
+        # for the disk, so what was said in the last few milliseconds before a crash has to be said again.
         self._snapshot(pending=heard)
         self._start(wanted.turn, self._respond(heard), told=told)
 
@@ -429,6 +430,8 @@ class CallSession:
         self._snapshot(pending=None)
         if self._config.llm_adapter == "structured":
             # vLLM caches prefixes by itself; an embedded model is given the history while nobody waits for it.
+            if self._prefill_task is not None:
+                self._prefill_task.cancel()
             self._prefill_task = asyncio.create_task(self._dialogue.prefill())
         match self._turn.after:
             case None:
