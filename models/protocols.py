@@ -62,6 +62,25 @@ class SpeechToText(Protocol):
         ...
 
 
+class TurnDetector(Protocol):
+    """Tells from the sound of a turn so far whether its speaker is done: melody, pace, hesitation."""
+
+    async def score(self, pcm: bytes, rate_hz: int) -> float:
+        """Return the probability, 0 to 1, that the turn is over. ``pcm`` ends now; its last 8 s count.
+
+        Raises :class:`models.errors.ModelError`. Cancelling the task withdraws the request.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WordTiming:
+    """Where one spoken word ends in its utterance, in samples at the chunk's rate from the utterance's start."""
+
+    word: str
+    end_sample: int
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
     """A piece of synthesised speech."""
@@ -69,6 +88,8 @@ class SpeechChunk:
     pcm: bytes
     rate_hz: int
     final: bool
+    words: tuple[WordTiming, ...] = ()
+    """Words that end in what was made so far and were not told before; empty where the voice has no alignment."""
 
 
 class TextToSpeech(Protocol):
