@@ -1,5 +1,7 @@
 """What the agent says on one leg: clauses in, audio to the door, playout marks back.
 
+A reply may be held: it is synthesised, so that its first audio is ready, and sent once it is released.
+
 Keeps, for each utterance, its text and how much of it was really sent, so that history holds what the
 caller heard and not what was generated.
 """
@@ -8,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from models.errors import ModelError
-from models.protocols import TextToSpeech
+from models.protocols import SpeechChunk, TextToSpeech
+from server.agent.held_playout import HeldPlayout
 from server.agent.leading_silence import LeadingSilence
 from server.agent.phrases import PhraseBook
 from server.agent.resampling import Resampler
@@ -36,7 +40,7 @@ class Utterance:
     text: str
     role: Role
     samples: int = 0
-    """Sent to the door so far."""
+    """Made so far: at the door, or held."""
     complete: bool = False
     """``samples`` is final."""
     played: int = 0
@@ -46,6 +50,9 @@ class Utterance:
     """It was paused once: its clock no longer tells how much was played, only marks do."""
     said_at: int = 0
     first_audio_at: int = 0
+    """When its first audio was ready, be it held or not."""
+    released_at: int = 0
+    """When it was free to go to the door: ``said_at`` where nothing was held; 0 while held."""
     started_at: int = 0
 
     def heard(self) -> str:
@@ -68,6 +75,8 @@ class _Reply:
     """No further clause follows."""
     audible: bool = False
     reported: bool = False
+    failed: bool = False
+    """The voice failed while the reply was held; nobody needs to know unless it is released."""
 
 
 class SpeechOutput:
@@ -93,7 +102,7 @@ class SpeechOutput:
         self._tts = tts
         self._phrases = phrases
         self._voice = voice
-        self._send = send
+        self._playout = HeldPlayout(send, rate_hz=rate_hz)
         self._clock = clock
         self._on_audible, self._on_done, self._on_failure = on_audible, on_done, on_failure
         self._next_id = first_utterance_id
@@ -104,16 +113,44 @@ class SpeechOutput:
 
     # ── what the session does ────────────────────────────────────────────────────────────────────
 
-    def begin(self, turn: int) -> None:
-        """Begin reply ``turn``; what was still wanted of an earlier one is dropped."""
+    def begin(self, turn: int, *, held: bool = False) -> None:
+        """Begin reply ``turn``; what was still wanted of an earlier one is dropped.
+
+        With ``held`` it is synthesised, two clauses and 20 s ahead at most, and nothing is sent before :meth:`release`.
+        """
         self.drop()
+        self._playout.reset(held=held)
         self._reply = _Reply(turn)
         self._by_id.clear()
         self._task = asyncio.create_task(self._speak(self._queue), name=f"speak-{self._leg_id}")
 
+    def release(self) -> None:
+        """Let a held reply be heard: what waits is sent at once and in order. Nothing is changed where none is held."""
+        reply = self._reply
+        if not self._playout.held:
+            return
+        now = self._clock()
+        for utterance in reply.utterances:
+            utterance.released_at = now
+        self._playout.release()
+        # Not from within this call: its caller is in the midst of a decision.
+        asyncio.get_running_loop().call_soon(self._released, reply)
+
+    def _released(self, reply: _Reply) -> None:
+        """Tell what could not be told while the reply was held."""
+        if reply is not self._reply or self._playout.held:
+            return
+        if reply.failed:
+            self._on_failure(reply.turn)
+        else:
+            self._report()
+
     async def say(self, text: str, role: Role) -> None:
         """Queue one clause; waits while too many are queued."""
-        utterance = Utterance(self._next_id, self._reply.turn, text, role, said_at=self._clock())
+        now = self._clock()
+        utterance = Utterance(self._next_id, self._reply.turn, text, role, said_at=now)
+        if not self._playout.held:
+            utterance.released_at = now
         self._next_id += 1
         self._reply.utterances.append(utterance)
         self._by_id[utterance.utterance_id] = utterance
@@ -125,11 +162,12 @@ class SpeechOutput:
         self._report()
 
     def drop(self) -> None:
-        """Give up what is not yet at the door."""
+        """Give up what is not yet at the door, and the clause that is being synthesised."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
         self._queue = asyncio.Queue(_MAX_CLAUSES)
+        self._playout.reset(held=False)
         self._reply.reported = True
 
     def utterances(self) -> list[Utterance]:
@@ -172,7 +210,12 @@ class SpeechOutput:
 
     def _report(self) -> None:
         reply = self._reply
-        if reply.reported or not reply.closed or not all(u.over for u in reply.utterances):
+        if (
+            self._playout.held
+            or reply.reported
+            or not reply.closed
+            or not all(u.over for u in reply.utterances)
+        ):
             return
         reply.reported = True
         self._on_done(reply.turn)
@@ -182,11 +225,18 @@ class SpeechOutput:
     async def _speak(self, queue: asyncio.Queue[Utterance]) -> None:
         while True:
             utterance = await queue.get()
+            await self._playout.room_for_clause()
             if (pcm := self._phrases.get(utterance.text)) is not None:
                 self._play(utterance, pcm, final=True)
             elif not await self._synthesise(utterance):
-                self._on_failure(utterance.turn)
+                self._fail()
                 return
+
+    def _fail(self) -> None:
+        if self._playout.held:
+            self._reply.failed = True
+        else:
+            self._on_failure(self._reply.turn)
 
     async def _synthesise(self, utterance: Utterance) -> bool:
         """Stream one clause to the door, over a restart of the voice worker if need be."""
@@ -206,12 +256,14 @@ class SpeechOutput:
         """Synthesise and send, leaving out the first ``skip`` samples (sent before a restart)."""
         resampler: Resampler | None = None
         silence = LeadingSilence(self._rate_hz)
-        async for chunk in self._tts.synthesise(utterance.text, voice=self._voice):
-            resampler = resampler or Resampler(chunk.rate_hz, self._rate_hz)
-            pcm = silence.feed(resampler.feed(chunk.pcm, final=chunk.final))
-            left_out = min(skip, len(pcm) // 2)
-            skip -= left_out
-            self._play(utterance, pcm[2 * left_out :], final=chunk.final)
+        async with _closing(self._tts.synthesise(utterance.text, voice=self._voice)) as chunks:
+            async for chunk in chunks:
+                await self._playout.room_for_audio()
+                resampler = resampler or Resampler(chunk.rate_hz, self._rate_hz)
+                pcm = silence.feed(resampler.feed(chunk.pcm, final=chunk.final))
+                left_out = min(skip, len(pcm) // 2)
+                skip -= left_out
+                self._play(utterance, pcm[2 * left_out :], final=chunk.final)
 
     def _play(self, utterance: Utterance, pcm: bytes, *, final: bool) -> None:
         if pcm and not utterance.first_audio_at:
@@ -219,4 +271,14 @@ class SpeechOutput:
         utterance.samples += len(pcm) // 2
         utterance.complete = final
         if pcm or final:
-            self._send(leg.Play(self._leg_id, utterance.utterance_id, pcm, final))
+            self._playout.play(leg.Play(self._leg_id, utterance.utterance_id, pcm, final))
+
+
+@asynccontextmanager
+async def _closing(chunks: AsyncIterator[SpeechChunk]) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
+    """Close the synthesiser's stream at once when its reader is cancelled, which frees the voice worker."""
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()

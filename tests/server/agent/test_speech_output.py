@@ -16,6 +16,13 @@ from tests.fakes.models import ScriptedTextToSpeech
 
 MS = 1_000_000
 
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
 
 class Door:
     """Takes audio and says what was played, in virtual time."""
@@ -49,6 +56,11 @@ class Door:
             assert message.utterance_id not in self.final, "two ends of one utterance"
             self.final.add(message.utterance_id)
             self.arrived.set()
+
+    async def settled(self) -> None:
+        """Let everything run that can run without a message."""
+        for _ in range(200):
+            await asyncio.sleep(0)
 
     async def whole(self, utterance_id: int) -> int:
         """Wait until an utterance is complete; return its samples."""
@@ -165,3 +177,121 @@ def test_fixed_phrases_are_rendered_once_and_need_no_voice_afterwards(tmp_path: 
 
     asyncio.run(scenario())
     assert len(list(tmp_path.iterdir())) == 1, "a phrase that is no longer said is kept"
+
+
+async def test_nothing_of_a_held_reply_is_sent_before_its_release_and_then_all_of_it_in_order(
+    tmp_path: Path,
+) -> None:
+    tts = ScriptedTextToSpeech()
+    door = Door(tts, tmp_path)
+    door.output.begin(4, held=True)
+    await door.output.say("From nine to one.", Role.CONTENT)
+    await door.output.say("Anything else?", Role.CONTENT)
+    door.output.close()
+    await door.settled()
+    assert tts.spoken == ["From nine to one.", "Anything else?"], "not made ready"
+    assert door.pcm == {}
+    said_at = door.now
+    door.now += 300 * MS
+    door.output.release()
+    assert list(door.pcm) == [1, 2], "what was ready waits after the release"
+    assert door.final == {1, 2}
+    first = door.output.utterances()[0]
+    assert (first.said_at, first.first_audio_at, first.released_at) == (said_at, said_at, door.now)
+    door.mark(1, leg.MarkKind.STARTED)
+    door.mark(1, leg.MarkKind.FINISHED, door.pcm[1])
+    door.mark(2, leg.MarkKind.FINISHED, door.pcm[2])
+    assert (door.audible, door.done) == ([4], [4])
+
+
+async def test_a_held_reply_is_made_two_clauses_ahead_and_goes_on_when_released(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech()
+    door = Door(tts, tmp_path)
+    door.output.begin(4, held=True)
+    for number in range(5):
+        await door.output.say(f"Clause {number}.", Role.CONTENT)
+    await door.settled()
+    assert len(tts.spoken) == 2
+    door.output.release()
+    await door.whole(5)
+    assert list(door.pcm) == [1, 2, 3, 4, 5]
+    assert tts.spoken == [f"Clause {number}." for number in range(5)], "made twice"
+
+
+async def test_a_held_reply_keeps_no_more_than_twenty_seconds(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech(ms_per_character=1000)
+    door = Door(tts, tmp_path)
+    door.output.begin(4, held=True)
+    await door.output.say("A clause of some thirty letters.", Role.CONTENT)
+    await door.settled()
+    held_s = door.output.utterances()[0].samples / 8000
+    assert 20 <= held_s < 20 + 0.3
+    door.output.release()
+    assert await door.whole(1) == pytest.approx(32 * 8000, abs=80)
+
+
+async def test_a_held_reply_that_is_dropped_is_never_heard_and_frees_the_voice(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech(gate=asyncio.Event())
+    door = Door(tts, tmp_path)
+    door.output.begin(4, held=True)
+    await door.output.say("Never heard.", Role.CONTENT)
+    await door.settled()
+    door.output.drop()
+    await door.settled()
+    assert tts.cancelled == ["Never heard."], "the synthesis goes on"
+    assert tts.gate is not None
+    tts.gate.set()
+    door.output.release()
+    door.output.begin(5)
+    await door.output.say("Heard.", Role.CONTENT)
+    await door.whole(2)
+    assert list(door.pcm) == [2]
+    assert door.output.heard() == ""
+
+
+async def test_a_long_held_clause_that_is_dropped_frees_the_voice(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech(ms_per_character=1000)
+    door = Door(tts, tmp_path)
+    door.output.begin(4, held=True)
+    await door.output.say("A clause of some thirty letters.", Role.CONTENT)
+    await door.settled()
+    door.output.drop()
+    await door.settled()
+    assert tts.cancelled == ["A clause of some thirty letters."]
+
+
+async def test_a_voice_that_fails_while_held_matters_only_if_the_reply_is_released(tmp_path: Path) -> None:
+    door = Door(ScriptedTextToSpeech(failures=[WorkerRefused("bad", "no such voice")]), tmp_path)
+    door.output.begin(2, held=True)
+    await door.output.say("A sentence.", Role.CONTENT)
+    await door.settled()
+    assert door.failed == []
+    door.output.release()
+    await door.settled()
+    assert door.failed == [2]
+
+
+async def test_a_held_reply_without_words_is_done_when_it_is_released(tmp_path: Path) -> None:
+    door = Door(ScriptedTextToSpeech(), tmp_path)
+    door.output.begin(5, held=True)
+    door.output.close()
+    await door.settled()
+    assert door.done == []
+    door.output.release()
+    assert door.done == [], "told in the midst of its owner's decision"
+    await door.settled()
+    assert door.done == [5]
+
+
+async def test_what_is_said_after_the_release_counts_from_when_it_was_said(tmp_path: Path) -> None:
+    door = Door(ScriptedTextToSpeech(), tmp_path)
+    door.output.begin(5, held=True)
+    await door.output.say("One.", Role.CONTENT)
+    assert door.output.utterances()[0].released_at == 0
+    door.now += 5 * MS
+    door.output.release()
+    door.now += 5 * MS
+    await door.output.say("Two.", Role.CONTENT)
+    await door.whole(2)
+    one, two = door.output.utterances()
+    assert (two.released_at - one.released_at, two.released_at) == (5 * MS, two.said_at)
