@@ -17,12 +17,28 @@ class TurnSettings:
     """Speech needed before the caller counts as speaking; also the delay of a barge-in."""
     speech_stop_ms: int = 64
     """Silence needed before the caller counts as having paused."""
+    endpointing: str = "fused"
+    """``fused`` (words, sound, habit), ``transcript`` (words only) or ``fixed`` (one silence)."""
+    patience: float = 1.0
+    """Stretches all silences of ``fused``: below 1 answers sooner and cuts more callers off."""
+    endpoint_silence_ms: int = 450
+    """``transcript`` and ``fixed``: silence that ends a turn whose transcript sounds finished."""
+    unfinished_silence_ms: int = 1200
+    """``transcript``: silence that ends a turn which breaks off or is a number being dictated."""
     early_transcribe_ms: int = 160
     """Silence after which the turn so far is transcribed, before it is known to be over."""
-    endpoint_silence_ms: int = 450
-    """Silence that ends a turn whose transcript sounds finished."""
-    unfinished_silence_ms: int = 1200
-    """Silence that ends a turn whose transcript breaks off or is a number being dictated."""
+    score_interval_ms: int = 100
+    """The turn detector judges a silence anew so often; 0: never."""
+    speculation_lead_ms: int = 700
+    """A reply is prepared, unheard, at most so long before its turn is expected to be over."""
+    speculation_keep_ms: int = 400
+    """Speech for so long makes a prepared reply worthless; shorter may have been a noise."""
+    reopen_audible_ms: int = 400
+    """A caller who goes on when no more of the reply was heard than this is still in the same turn."""
+    partial_interval_ms: int = 1_500
+    """Words of a turn that is going on are looked up and prefilled so often; 0: never."""
+    dead_air_ms: int = 3_500
+    """Longest silence while the agent works; then it says that it does."""
     utterance_limit_ms: int = 28_000
     """A turn longer than this is cut and answered (the recogniser takes 30 s)."""
     transcribe_limit_ms: int = 6_000
