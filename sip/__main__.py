@@ -21,7 +21,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("python -m sip: expected one argument, the configuration file\n")
         return 2
-    json_log.log_to_stderr()
+    json_log.log_to_stderr("sip")
     try:
         settings = config.load(sys.argv[1])
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sip.errors import ConfigurationError
+from sip.config_reader import expect, is_numeric_address, read_file, read_mapping
 
 LEG_SOCKET: Final = "leg.sock"
 STATUS_SOCKET: Final = "sip-status.sock"
@@ -64,17 +61,17 @@ class SipConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        _expect(self.run_directory != "", "run_directory", self.run_directory, "a directory")
-        _expect(_is_address(self.host), "host", self.host, "a numeric IPv4 or IPv6 address")
-        _expect(
-            self.advertised_host == "" or _is_address(self.advertised_host),
+        expect(self.run_directory != "", "run_directory", self.run_directory, "a directory")
+        expect(is_numeric_address(self.host), "host", self.host, "a numeric IPv4 or IPv6 address")
+        expect(
+            self.advertised_host == "" or is_numeric_address(self.advertised_host),
             "advertised_host",
             self.advertised_host,
             "a numeric IPv4 or IPv6 address, or nothing",
         )
         for name in ("port", "rtp_port_first", "rtp_port_last"):
             value = getattr(self, name)
-            _expect(0 <= value <= 65_535, name, value, "a port from 0 to 65535")
+            expect(0 <= value <= 65_535, name, value, "a port from 0 to 65535")
         for name in (
             "call_limit",
             "retry_after_s",
@@ -83,18 +80,18 @@ class SipConfig:
             "heartbeat_ms",
         ):
             value = getattr(self, name)
-            _expect(value > 0, name, value, "a whole number above 0")
+            expect(value > 0, name, value, "a whole number above 0")
         for name in ("media_timeout_s", "agent_wait_s", "shutdown_s"):
             value = getattr(self, name)
-            _expect(math.isfinite(value) and value > 0, name, value, "a number of seconds above 0")
-        _expect(
+            expect(math.isfinite(value) and value > 0, name, value, "a number of seconds above 0")
+        expect(
             self.handoff_target == "" or self.handoff_target.startswith(("sip:", "sips:")),
             "handoff_target",
             self.handoff_target,
             "a SIP URI (sip:user@host), or nothing",
         )
         pairs = (self.rtp_port_last + 1) // 2 - (self.rtp_port_first + 1) // 2
-        _expect(
+        expect(
             pairs >= self.call_limit,
             "rtp_port_first to rtp_port_last",
             f"{self.rtp_port_first} to {self.rtp_port_last}",
@@ -104,57 +101,9 @@ class SipConfig:
 
 def load(path: str) -> SipConfig:
     """Read the JSON file at ``path``; raises :class:`sip.errors.ConfigurationError`."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}); expected a JSON file"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: {error}; expected one JSON object") from error
-    if not isinstance(data, dict):
-        raise ConfigurationError(f"{path}: {type(data).__name__}; expected one JSON object")
-    try:
-        return from_mapping(data)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    return read_file(path, SipConfig)
 
 
 def from_mapping(data: dict[str, object]) -> SipConfig:
     """Return the configuration of a JSON object; raises :class:`sip.errors.ConfigurationError`."""
-    fields = {field.name: field for field in dataclasses.fields(SipConfig)}
-    unknown = sorted(set(data) - set(fields))
-    if unknown:
-        raise ConfigurationError(f"unknown key {unknown[0]!r}; expected one of {', '.join(sorted(fields))}")
-    if "run_directory" not in data:
-        raise ConfigurationError("run_directory is missing; expected a directory")
-    values: dict[str, object] = {}
-    for name, value in data.items():
-        # Annotations are strings here: postponed evaluation.
-        values[name] = _typed(name, value, str(fields[name].type))
-    return SipConfig(**values)  # type: ignore[arg-type]
-
-
-def _typed(name: str, value: object, kind: str) -> object:
-    match kind:
-        case "str" if isinstance(value, str):
-            return value
-        case "int" if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        case "float" if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    expected = {"str": "a string", "int": "a whole number", "float": "a number"}[kind]
-    raise ConfigurationError(f"{name} is {value!r}; expected {expected}")
-
-
-def _expect(holds: bool, name: str, value: object, expected: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"{name} is {value!r}; expected {expected}")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return read_mapping(data, SipConfig)
