@@ -83,7 +83,7 @@ class Processes:
         }  # fmt: skip
         agent = AgentProcessConfig(
             name="agent",
-            leg_socket=str(directory / "leg.sock"),
+            leg_sockets={"sip": str(directory / "leg.sock")},
             control_socket=str(directory / "control.sock"),
             speech_socket=str(directory / "speech.sock"),
             tts_socket=str(directory / "tts.sock"),

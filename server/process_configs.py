@@ -118,7 +118,7 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
     embedded = settings.llm.mode == "embedded"
     return AgentProcessConfig(
         name="agent",
-        leg_socket=str(run / LEG_SOCKET),
+        leg_sockets={"sip": str(run / LEG_SOCKET)},
         control_socket=str(run / "control.sock"),
         speech_socket=str(run / "speech.sock"),
         tts_socket=str(run / "tts.sock"),

@@ -24,7 +24,7 @@ from models.structured_actions import StructuredActions
 from models.vad import SileroVad
 from server import lifeline, telemetry
 from server.agent.config import AgentConfigError, AgentProcessConfig, read_config
-from server.agent.process import AgentProcess, ProcessModels
+from server.agent.process import AgentProcess, ProcessModels, rates_of
 from server.dialogue.agent_file import load_agent
 from server.errors import LandlineError
 
@@ -63,7 +63,7 @@ async def _beat() -> None:
 async def _run(config: AgentProcessConfig, *, spare: bool) -> None:
     agent = load_agent(Path(config.agent_folder))
     models = ProcessModels(
-        vad=SileroVad(Path(config.vad_model)),
+        vads={rate: SileroVad(Path(config.vad_model), rate_hz=rate) for rate in rates_of(config)},
         stt=SpeechWorkerClient(Path(config.speech_socket)),
         tts=PiperClient(Path(config.tts_socket)),
         llm=_language_model(config),

@@ -23,7 +23,7 @@ from server.agent.journal import Journal
 from server.agent.ledger import ledger
 from server.agent.phrases import PhraseBook
 from server.agent.speech_output import SpeechOutput
-from server.agent.voice_activity import Judgement
+from server.agent.voice_activity import Judgement, window_samples
 from server.dialogue.agent_file import Agent
 from server.dialogue.engine import Dialogue, Services
 from server.dialogue.replies import EffectStarts, EndCall, HandOff, Heard, Reply, Role, Say, ToolRan
@@ -58,6 +58,8 @@ class SessionServices:
     """What every call of a process shares."""
 
     config: AgentProcessConfig
+    door: str
+    """Where the call came in."""
     agent: Agent
     dialogue: Services
     handoff_target: str
@@ -102,7 +104,9 @@ class CallSession:
         self._config = services.config
         self._dialogue = Dialogue(services.agent, services.dialogue, call_id=offer.call_id)
         self._machine = TurnMachine(self._config.turns, rate_hz=offer.rate_hz)
-        self._segmenter = Segmenter(self._config.turns, rate_hz=offer.rate_hz, window_samples=256)
+        self._segmenter = Segmenter(
+            self._config.turns, rate_hz=offer.rate_hz, window_samples=window_samples(offer.rate_hz)
+        )
         self._history = AudioHistory(rate_hz=offer.rate_hz)
         self._output = SpeechOutput(
             offer.leg_id,
@@ -135,7 +139,7 @@ class CallSession:
         offer = self.offer
         self._write(
             "call_started",
-            door="sip",
+            door=self._services.door,
             agent_name=self._services.agent.name,
             agent_version=str(self._services.agent.version),
             caller=offer.caller,

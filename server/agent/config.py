@@ -20,7 +20,8 @@ class AgentProcessConfig:
     """Everything an agent process needs to know. Paths are absolute."""
 
     name: str
-    leg_socket: str
+    leg_sockets: dict[str, str]
+    """Door → socket on which it listens: ``sip``, and ``websocket`` where there is one."""
     control_socket: str
     speech_socket: str
     tts_socket: str

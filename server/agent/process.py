@@ -1,4 +1,4 @@
-"""The agent process: one connection to the door, one VAD batch a tick, one session a call."""
+"""The agent process: one connection to each door, one VAD batch a tick, one session a call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import dataclasses
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from models.protocols import LanguageModel, SpeechToText, TextToSpeech, VoiceActivityDetector
 from server.agent.call_session import CallSession, SessionServices
@@ -19,13 +20,14 @@ from server.agent.journal import Journal
 from server.agent.leg_client import LegClient
 from server.agent.phrases import PhraseBook
 from server.agent.pinned_model import PinnedModel, free_slot
-from server.agent.voice_activity import VoiceActivity
+from server.agent.voice_activity import LegKey, VoiceActivity
 from server.dialogue.agent_file import Agent
 from server.dialogue.engine import Services, fixed_phrases
 from server.dialogue.tools import open_tools
 from sip import leg_protocol as leg
 
-_RATE_HZ = 8000
+_RATES_HZ: Final = {"sip": (8000,), "websocket": (8000, 16000)}
+"""Door → rates of its legs."""
 _STATUS_S = 1.0
 _REFUSE_RETRY_S = 10
 _ONE_MOMENT = "One moment please, I'll be right with you."
@@ -38,10 +40,16 @@ _log = logging.getLogger(__name__)
 class ProcessModels:
     """The models as this process reaches them."""
 
-    vad: VoiceActivityDetector
+    vads: Mapping[int, VoiceActivityDetector]
+    """Rate → detector."""
     stt: SpeechToText
     tts: TextToSpeech
     llm: LanguageModel
+
+
+def rates_of(config: AgentProcessConfig) -> list[int]:
+    """Return the rates at which this process may have legs."""
+    return sorted({rate for door in config.leg_sockets for rate in _RATES_HZ[door]})
 
 
 class AgentProcess:
@@ -51,12 +59,15 @@ class AgentProcess:
         self._config = config
         self._agent = agent
         self._models = models
-        self._sessions: dict[int, CallSession] = {}
-        self._slots: dict[int, int] = {}
+        self._sessions: dict[LegKey, CallSession] = {}
+        self._slots: dict[LegKey, int] = {}
         """Leg → slot of the language model."""
-        self._voice_activity = VoiceActivity(models.vad)
+        self._voice_activity = VoiceActivity(models.vads)
         self._voice = config.voice or agent.voice
-        self._phrases = PhraseBook(Path(config.phrase_directory), voice=self._voice, rate_hz=_RATE_HZ)
+        self._phrases = {
+            rate: PhraseBook(_phrase_directory(config, rate), voice=self._voice, rate_hz=rate)
+            for rate in rates_of(config)
+        }
         self._control = ControlClient(config.control_socket, collection=config.knowledge_collection)
         self._journal = Journal(self._control)
         tools = open_tools(
@@ -68,30 +79,34 @@ class AgentProcess:
         self._dialogue = Services(llm=models.llm, knowledge=self._control, tools=tools)
         self._latencies: defaultdict[str, list[int]] = defaultdict(list)
         self._turns: defaultdict[str, int] = defaultdict(int)
-        self._legs = LegClient(
-            config.leg_socket,
-            name=config.name,
-            capacity=config.capacity,
-            heartbeat_ms=config.heartbeat_ms,
-            phrases=self._door_phrases,
-            on_message=self._on_message,
-            on_lost=self._on_door_lost,
-        )
+        self._doors = {door: self._connection(door) for door in config.leg_sockets}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _connection(self, door: str) -> LegClient:
+        return LegClient(
+            self._config.leg_sockets[door],
+            name=self._config.name,
+            capacity=self._config.capacity,
+            heartbeat_ms=self._config.heartbeat_ms,
+            phrases=lambda: self._door_phrases(door),
+            on_message=lambda message: self._on_message(door, message),
+            on_lost=lambda: self._on_door_lost(door),
+        )
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────
 
     async def prepare(self) -> None:
         """Do everything that can be done before a call: render the phrases. Raises ``ModelError``."""
         texts = [*fixed_phrases(self._agent), *self._door_texts().values()]
-        await self._phrases.render(texts, self._models.tts)
+        for phrases in self._phrases.values():
+            await phrases.render(texts, self._models.tts)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Take calls until ``stop`` is set, then store what is left to store."""
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(self._journal.run()),
-                group.create_task(self._legs.run()),
+                *(group.create_task(door.run()) for door in self._doors.values()),
                 group.create_task(self._report_status()),
             ]
             await stop.wait()
@@ -101,11 +116,12 @@ class AgentProcess:
                 task.cancel()
         await self._control.aclose()
 
-    def _door_phrases(self) -> list[leg.Phrase]:
+    def _door_phrases(self, door: str) -> list[leg.Phrase]:
         return [
-            leg.Phrase(name, _RATE_HZ, pcm)
+            leg.Phrase(name, rate, pcm)
+            for rate in _RATES_HZ[door]
             for name, text in self._door_texts().items()
-            if (pcm := self._phrases.get(text)) is not None
+            if (pcm := self._phrases[rate].get(text)) is not None
         ]
 
     def _door_texts(self) -> dict[str, str]:
@@ -116,23 +132,23 @@ class AgentProcess:
             "shutting_down": phrases.shutdown_farewell,
         }
 
-    # ── the door ─────────────────────────────────────────────────────────────────────────────────
+    # ── the doors ────────────────────────────────────────────────────────────────────────────────
 
-    def _on_message(self, message: leg.Message) -> None:
+    def _on_message(self, door: str, message: leg.Message) -> None:
         match message:
             case leg.AudioBatch():
-                self._on_audio(message)
+                self._on_audio(door, message)
             case leg.Offer():
-                self._on_offer(message)
+                self._on_offer(door, message)
             case leg.Resync(legs=legs):
-                self._spawn(self._take_over(legs))
+                self._spawn(self._take_over(door, legs))
             case leg.LegEnded(leg_id=leg_id, cause=cause, statistics=statistics):
-                self._voice_activity.close(leg_id)
-                self._slots.pop(leg_id, None)
-                if session := self._sessions.pop(leg_id, None):
+                self._voice_activity.close((door, leg_id))
+                self._slots.pop((door, leg_id), None)
+                if session := self._sessions.pop((door, leg_id), None):
                     session.on_ended(cause, dataclasses.asdict(statistics))
             case leg.Mark() | leg.Dtmf() | leg.Hold() | leg.TransferProgress():
-                self._on_leg_message(message)
+                self._on_leg_message(door, message)
             case leg.Hello() | leg.Heartbeat():
                 pass
             case (
@@ -143,8 +159,10 @@ class AgentProcess:
             case _:
                 assert_never(message)
 
-    def _on_leg_message(self, message: leg.Mark | leg.Dtmf | leg.Hold | leg.TransferProgress) -> None:
-        session = self._sessions.get(message.leg_id)
+    def _on_leg_message(
+        self, door: str, message: leg.Mark | leg.Dtmf | leg.Hold | leg.TransferProgress
+    ) -> None:
+        session = self._sessions.get((door, message.leg_id))
         if session is None:
             return
         match message:
@@ -159,54 +177,56 @@ class AgentProcess:
             case _:
                 assert_never(message)
 
-    def _on_audio(self, batch: leg.AudioBatch) -> None:
-        """Keep all legs' audio, then judge all their windows in one run of the network."""
+    def _on_audio(self, door: str, batch: leg.AudioBatch) -> None:
+        """Keep all legs' audio, then judge all their windows in one run of the network for each rate."""
         for audio in batch.legs:
-            if session := self._sessions.get(audio.leg_id):
+            if session := self._sessions.get((door, audio.leg_id)):
                 session.hear(audio, batch.sent_at_ns)
-                self._voice_activity.feed(audio.leg_id, audio.offset, audio.pcm)
+                self._voice_activity.feed((door, audio.leg_id), audio.offset, audio.pcm)
         for judgement in self._voice_activity.judge():
-            if session := self._sessions.get(judgement.leg_id):
+            if session := self._sessions.get(judgement.leg):
                 session.judge(judgement)
 
-    def _on_offer(self, offer: leg.Offer) -> None:
+    def _on_offer(self, door: str, offer: leg.Offer) -> None:
         refused = len(self._sessions) >= self._config.capacity
         if not self._journal.healthy and self._config.records_required:
             refused = True
             _log.error("call_refused_without_records", extra={"call": offer.call_id})
         if refused:
-            self._legs.send(leg.Refuse(offer.leg_id, 503, _REFUSE_RETRY_S))
+            self._doors[door].send(leg.Refuse(offer.leg_id, 503, _REFUSE_RETRY_S))
             return
-        session = self._open(offer, offset=0, last_utterance_id=0)
-        self._legs.send(leg.Accept(offer.leg_id))
+        session = self._open(door, offer, offset=0, last_utterance_id=0)
+        self._doors[door].send(leg.Accept(offer.leg_id))
         session.begin()
 
-    def _open(self, offer: leg.Offer, *, offset: int, last_utterance_id: int) -> CallSession:
+    def _open(self, door: str, offer: leg.Offer, *, offset: int, last_utterance_id: int) -> CallSession:
+        key = door, offer.leg_id
         slot = free_slot(self._slots.values(), self._config.llm_slots)
-        self._slots[offer.leg_id] = slot
+        self._slots[key] = slot
         pinned = PinnedModel(self._models.llm, slot)
         services = SessionServices(
             config=self._config,
+            door=door,
             agent=self._agent,
             dialogue=dataclasses.replace(self._dialogue, llm=pinned),
             handoff_target=self._config.handoff_target or self._agent.handoff.target,
             voice=self._voice,
             stt=self._models.stt,
             tts=self._models.tts,
-            phrases=self._phrases,
+            phrases=self._phrases[offer.rate_hz],
             journal=self._journal,
-            send=self._legs.send,
+            send=self._doors[door].send,
             clock=time.monotonic_ns,
             today=_local_time,
             on_turn=self._count_turn,
         )
         session = CallSession(offer, services, last_utterance_id=last_utterance_id)
-        self._sessions[offer.leg_id] = session
-        self._voice_activity.open(offer.leg_id, offset)
+        self._sessions[key] = session
+        self._voice_activity.open(key, offset, rate_hz=offer.rate_hz)
         _log.info("call_opened", extra={"call": offer.call_id, "calls": len(self._sessions)})
         return session
 
-    async def _take_over(self, legs: tuple[leg.ResyncedLeg, ...]) -> None:
+    async def _take_over(self, door: str, legs: tuple[leg.ResyncedLeg, ...]) -> None:
         """Go on with the calls whose agent is gone: same words, same slots."""
         if not legs:
             return
@@ -217,19 +237,20 @@ class AgentProcess:
             _log.exception("takeover_without_records")
         for resumed in legs:
             call = known.get(resumed.offer.call_id)
-            session = self._open(resumed.offer, offset=resumed.offset, last_utterance_id=resumed.utterance_id)
+            session = self._open(
+                door, resumed.offer, offset=resumed.offset, last_utterance_id=resumed.utterance_id
+            )
             if call is None:
                 session.take_over(None, 0)
             else:
                 session.take_over(call["snapshot"], call["sequence"])
 
-    def _on_door_lost(self) -> None:
-        """The door is gone and its calls with it; it will be back with a new Hello."""
-        for leg_id, session in list(self._sessions.items()):
-            self._voice_activity.close(leg_id)
-            session.on_ended(leg.LegEndCause.PROTOCOL_ERROR, {})
-        self._sessions.clear()
-        self._slots.clear()
+    def _on_door_lost(self, door: str) -> None:
+        """A door is gone and its calls with it; it will be back with a new Hello."""
+        for key in [key for key in self._sessions if key[0] == door]:
+            self._voice_activity.close(key)
+            self._slots.pop(key, None)
+            self._sessions.pop(key).on_ended(leg.LegEndCause.PROTOCOL_ERROR, {})
 
     # ── metrics ──────────────────────────────────────────────────────────────────────────────────
 
@@ -247,7 +268,7 @@ class AgentProcess:
             turns, self._turns = self._turns, defaultdict(int)
             status = {
                 "process": "agent",
-                "connected": self._legs.connected,
+                "connected": all(door.connected for door in self._doors.values()),
                 "calls": len(self._sessions),
                 "turns": dict(turns),
                 "latencies_ms": dict(latencies),
@@ -261,6 +282,12 @@ class AgentProcess:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _phrase_directory(config: AgentProcessConfig, rate_hz: int) -> Path:
+    # A book forgets what it was not asked to render, so that each has a directory of its own.
+    directory = Path(config.phrase_directory)
+    return directory if rate_hz == _RATES_HZ["sip"][0] else directory / str(rate_hz)
 
 
 def _local_time() -> datetime:

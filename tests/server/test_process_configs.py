@@ -56,7 +56,7 @@ def test_every_process_reads_its_own_configuration_back(tmp_path: Path) -> None:
 
 def test_processes_meet_at_the_same_sockets() -> None:
     configs = built()
-    assert configs.agent.leg_socket == configs.sip.leg_socket
+    assert configs.agent.leg_sockets == {"sip": configs.sip.leg_socket}
     assert configs.control.sip_status_socket == configs.sip.status_socket
     assert configs.agent.control_socket == configs.control.control_socket
     assert configs.agent.speech_socket == configs.control.speech_socket == str(configs.speech.socket)
