@@ -151,6 +151,24 @@ class TurnTakingSettings(Section):
     """Length of one call, then farewell."""
 
 
+class LoadSettings(Section):
+    """What is left out, and how many calls are taken, when the models are busy."""
+
+    target_share: Annotated[float, Field(gt=0.1, le=1)] = 0.8
+    """Busy share of the busiest model up to which calls are taken, counting only what cannot be left out.
+    ``sip.call_limit`` stays the most."""
+    shed_share: PositiveFloat = 0.85
+    """Busy share of the last 5 s from which speculation is left out while several calls are up; above 1: never."""
+    shed_partials_share: PositiveFloat = 0.95
+    """The same for partial transcripts."""
+    restore_share: Share = 0.6
+    """Busy share below which they come back, one after the other."""
+    shed_wait_ms: PositiveFloat = 200.0
+    """Mean wait of what a caller waits for from which speculation is left out; twice that: partial transcripts."""
+    partial_cpu_share: Share = 0.2
+    """Share of one core that all partial transcripts together may use."""
+
+
 class SpeechSettings(Section):
     """Speech to text, in a process of its own."""
 
@@ -329,6 +347,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     agent: AgentSettings = AgentSettings()
     turns: TurnTakingSettings = TurnTakingSettings()
+    load: LoadSettings = LoadSettings()
     speech: SpeechSettings = SpeechSettings()
     tts: TtsSettings = TtsSettings()
     llm: LlmSettings = LlmSettings()

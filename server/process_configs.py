@@ -12,6 +12,7 @@ from typing import Any, Final
 from models.model_store import model_path
 from models.worker_config import LlmServerConfig, PiperWorkerConfig, SpeechWorkerConfig
 from server.agent.config import AgentProcessConfig
+from server.agent.head_room import HeadRoomSettings
 from server.config import Settings
 from server.control.config import ControlConfig
 from server.errors import ConfigurationError
@@ -137,6 +138,25 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
         voice=identity.voice,
         records_required=settings.records.required,
         turns=TurnSettings(**settings.turns.model_dump()),
+        head_room=_head_room(settings, cores=len(os.sched_getaffinity(0))),
+    )
+
+
+def _head_room(settings: Settings, *, cores: int) -> HeadRoomSettings:
+    """Return where the models may get crowded: each by itself, and all that run on this machine's cores."""
+    speech, llm = settings.speech, settings.llm
+    host = {"tts": settings.tts.threads}
+    if speech.device == "cpu":
+        host |= {"stt": speech.threads, "turn": speech.threads}
+    if llm.mode == "embedded":
+        host["llm"] = llm.threads
+    # A server of one's own batches as it likes: how crowded it is shows in the waiting alone.
+    places = {"stt": 1, "turn": 1, "tts": 1} | ({"llm": llm.slots} if llm.mode == "embedded" else {})
+    return HeadRoomSettings(
+        places=places,
+        host_threads=host,
+        host_cores=cores,
+        **settings.load.model_dump(),
     )
 
 

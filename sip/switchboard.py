@@ -154,7 +154,9 @@ class Switchboard(Generic[C]):
             return "shutting_down"
         if len(self.calls) < self._limits.call_limit and self._agent_with_room() is not None:
             return ""
-        return "busy" if self.links.introduced() else "no_agent"
+        if not self.links.introduced():
+            return "no_agent"
+        return "busy" if len(self.calls) >= self._limits.call_limit else "head_room"
 
     # ── agents ───────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from models.errors import ModelError
 from models.protocols import SpeechToText, TextToSpeech
 from server.agent.audio_history import AudioHistory
 from server.agent.config import AgentProcessConfig
+from server.agent.head_room import HeadRoom
 from server.agent.journal import Journal
 from server.agent.ledger import ledger
 from server.agent.phrases import PhraseBook
@@ -75,6 +76,8 @@ class SessionServices:
     today: Callable[[], datetime]
     on_turn: Callable[[str, dict[str, int], bool], None]
     """Told of each finished turn: class, ledger, interrupted (for the metrics)."""
+    head_room: HeadRoom
+    """Told of all model work; says what must be left out."""
 
 
 @dataclass(slots=True)

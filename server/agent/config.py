@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from server.agent.head_room import HeadRoomSettings
 from server.turns.settings import TurnSettings
 
 
@@ -47,6 +48,7 @@ class AgentProcessConfig:
     """Refuse new calls while they cannot be recorded."""
     heartbeat_ms: int = 250
     turns: TurnSettings = field(default_factory=TurnSettings)
+    head_room: HeadRoomSettings = field(default_factory=HeadRoomSettings)
 
 
 def read_config(path: Path) -> AgentProcessConfig:
@@ -60,7 +62,8 @@ def read_config(path: Path) -> AgentProcessConfig:
         raise AgentConfigError(f"{path}: unknown keys {', '.join(unknown)}")
     try:
         turns = TurnSettings(**raw.pop("turns", {}))
-        config = AgentProcessConfig(**raw, turns=turns)
+        head_room = HeadRoomSettings(**raw.pop("head_room", {}))
+        config = AgentProcessConfig(**raw, turns=turns, head_room=head_room)
     except TypeError as error:
         raise AgentConfigError(f"{path}: {error}") from error
     if config.llm_adapter not in ("structured", "native"):

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +15,12 @@ from models.protocols import LanguageModel, SpeechToText, TextToSpeech, VoiceAct
 from server.agent.call_session import CallSession, SessionServices
 from server.agent.config import AgentProcessConfig
 from server.agent.control_client import ControlClient, ControlRequestFailed
+from server.agent.head_room import MODEL_KINDS, HeadRoom
 from server.agent.journal import Journal
 from server.agent.leg_client import LegClient
 from server.agent.phrases import PhraseBook
 from server.agent.pinned_model import PinnedModel, free_slot
+from server.agent.status_report import StatusReport
 from server.agent.voice_activity import LegKey, VoiceActivity
 from server.dialogue.agent_file import Agent
 from server.dialogue.engine import Services, fixed_phrases
@@ -77,8 +78,8 @@ class AgentProcess:
             today=_local_time().date(),
         )
         self._dialogue = Services(llm=models.llm, knowledge=self._control, tools=tools)
-        self._latencies: defaultdict[str, list[int]] = defaultdict(list)
-        self._turns: defaultdict[str, int] = defaultdict(int)
+        self._head_room = HeadRoom(config.head_room, capacity=config.capacity)
+        self._status = StatusReport()
         self._doors = {door: self._connection(door) for door in config.leg_sockets}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -147,6 +148,7 @@ class AgentProcess:
                 self._slots.pop((door, leg_id), None)
                 if session := self._sessions.pop((door, leg_id), None):
                     session.on_ended(cause, dataclasses.asdict(statistics))
+                self._count_calls()
             case leg.Mark() | leg.Dtmf() | leg.Hold() | leg.TransferProgress():
                 self._on_leg_message(door, message)
             case leg.Hello() | leg.Heartbeat():
@@ -188,16 +190,22 @@ class AgentProcess:
                 session.judge(judgement)
 
     def _on_offer(self, door: str, offer: leg.Offer) -> None:
-        refused = len(self._sessions) >= self._config.capacity
-        if not self._journal.healthy and self._config.records_required:
-            refused = True
-            _log.error("call_refused_without_records", extra={"call": offer.call_id})
-        if refused:
+        if reason := self._why_refuse():
+            self._status.refused(reason)
+            _log.warning("call_refused", extra={"call": offer.call_id, "reason": reason})
             self._doors[door].send(leg.Refuse(offer.leg_id, 503, _REFUSE_RETRY_S))
             return
         session = self._open(door, offer, offset=0, last_utterance_id=0)
         self._doors[door].send(leg.Accept(offer.leg_id))
         session.begin()
+
+    def _why_refuse(self) -> str:
+        """Return why no call can be taken now, or nothing."""
+        if not self._journal.healthy and self._config.records_required:
+            return "records"
+        if len(self._sessions) >= self._config.capacity:
+            return "busy"
+        return "" if self._head_room.room(time.monotonic_ns()) else "head_room"
 
     def _open(self, door: str, offer: leg.Offer, *, offset: int, last_utterance_id: int) -> CallSession:
         key = door, offer.leg_id
@@ -219,9 +227,11 @@ class AgentProcess:
             clock=time.monotonic_ns,
             today=_local_time,
             on_turn=self._count_turn,
+            head_room=self._head_room,
         )
         session = CallSession(offer, services, last_utterance_id=last_utterance_id)
         self._sessions[key] = session
+        self._count_calls()
         self._voice_activity.open(key, offset, rate_hz=offer.rate_hz)
         _log.info("call_opened", extra={"call": offer.call_id, "calls": len(self._sessions)})
         return session
@@ -251,28 +261,31 @@ class AgentProcess:
             self._voice_activity.close(key)
             self._slots.pop(key, None)
             self._sessions.pop(key).on_ended(leg.LegEndCause.PROTOCOL_ERROR, {})
+        self._count_calls()
 
     # ── metrics ──────────────────────────────────────────────────────────────────────────────────
 
+    def _count_calls(self) -> None:
+        self._head_room.calls(len(self._sessions), time.monotonic_ns())
+
     def _count_turn(self, turn_class: str, stages: dict[str, int], interrupted: bool) -> None:
-        self._turns[turn_class] += 1
-        if interrupted:
-            self._turns["interrupted"] += 1
-        for stage, value_ms in stages.items():
-            self._latencies[stage].append(value_ms)
+        wasted_ms = self._status.turn(turn_class, stages, interrupted)
+        for kind in MODEL_KINDS:
+            self._head_room.wasted(kind, wasted_ms.get(kind, 0.0), time.monotonic_ns())
 
     async def _report_status(self) -> None:
         while True:
             await asyncio.sleep(_STATUS_S)
-            latencies, self._latencies = self._latencies, defaultdict(list)
-            turns, self._turns = self._turns, defaultdict(int)
             status = {
                 "process": "agent",
                 "connected": all(door.connected for door in self._doors.values()),
                 "calls": len(self._sessions),
-                "turns": dict(turns),
-                "latencies_ms": dict(latencies),
+                **self._status.take(self._head_room, time.monotonic_ns()),
             }
+            # Said again and again, because a door that is back knows only what Hello said.
+            for name, door in self._doors.items():
+                there = sum(key[0] == name for key in self._sessions)
+                door.send(leg.Capacity(there + status["head_room"]))
             try:
                 await self._control.report_status(status)
             except ControlRequestFailed:
