@@ -50,6 +50,10 @@ class Transcript:
     """Probability that there was no speech, 0 to 1."""
     audio_ms: int
     inference_ms: float
+    waited_ms: float = 0.0
+    """How long the request waited for others before it was run."""
+    queued: int = 0
+    """Requests that waited for the recogniser when this one was done."""
 
 
 class SpeechToText(Protocol):

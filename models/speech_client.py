@@ -16,18 +16,27 @@ from models.protocols import Priority, SpeechChunk, Transcript
 from models.worker_client import WorkerClient
 
 _STT_RATE_HZ: Final = 16000
+_TURN_WINDOW_S: Final = 8
+"""What the turn detector listens to, from the end."""
 _PING_TIMEOUT_S: Final = 2.0
 _EMBED_BATCH: Final = 64
 
 
 class SpeechWorkerClient:
-    """Satisfies :class:`models.protocols.SpeechToText` and :class:`models.protocols.Embedder`."""
+    """Satisfies the Protocols SpeechToText, TurnDetector and Embedder of :mod:`models.protocols`."""
 
     def __init__(
-        self, path: Path, *, timeout_s: float = 8.0, embed_timeout_s: float = 60.0, dimensions: int = 384
+        self,
+        path: Path,
+        *,
+        timeout_s: float = 8.0,
+        score_timeout_s: float = 2.0,
+        embed_timeout_s: float = 60.0,
+        dimensions: int = 384,
     ) -> None:
         self._worker = WorkerClient(path)
         self._timeout_s = timeout_s
+        self._score_timeout_s = score_timeout_s
         self._embed_timeout_s = embed_timeout_s
         self.dimensions = dimensions
 
@@ -46,7 +55,23 @@ class SpeechWorkerClient:
             no_speech=float(header["no_speech"]),
             audio_ms=int(header["audio_ms"]),
             inference_ms=float(header["inference_ms"]),
+            waited_ms=float(header.get("waited_ms", 0.0)),
+            queued=int(header.get("queued", 0)),
         )
+
+    async def score(self, pcm: bytes, rate_hz: int) -> float:
+        """Return the probability that the turn in ``pcm``, which ends now, is over. Cancelling withdraws the request.
+
+        Raises :class:`models.errors.ModelError`; not retryable where the worker has no turn detector.
+        """
+        heard = pcm[-_TURN_WINDOW_S * rate_hz * 2 :]
+        reply = await self._worker.request(
+            "turn_score",
+            {"rate_hz": _STT_RATE_HZ},
+            to_16_khz(heard, rate_hz),
+            timeout_s=self._score_timeout_s,
+        )
+        return float(reply.header["score"])
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return ``[len(texts), dimensions]``, each row of length 1."""

@@ -1,30 +1,30 @@
-"""Speech worker process: utterances to text, and texts to vectors, behind the worker protocol.
+"""Speech worker process: utterances to text, turns to a score, texts to vectors, behind the worker protocol.
 
-Run as ``python -m models.speech_worker CONFIG.json``. One thread runs Whisper, another the embeddings; what waits is
-ordered by priority, run in batches, and dropped when its client is gone. Nothing is read from a network.
+Run as ``python -m models.speech_worker CONFIG.json``. Whisper, the turn detector and the embeddings have a thread each;
+what waits is ordered by priority and dropped when its client is gone. Nothing is read from a network.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelFileError, WorkerRefused
+from models.log_mel import RATE_HZ
 from models.model_store import verify_named
+from models.model_thread import ModelThread
 from models.protocols import Priority, Transcript
-from models.whisper import MAX_AUDIO_S, RATE_HZ, ShortWhisper
-from models.work_queue import WorkQueue
+from models.turn_detector import WINDOW_SAMPLES, SmartTurn
+from models.whisper import MAX_AUDIO_S, ShortWhisper
 from models.worker_config import SpeechWorkerConfig
 from models.worker_process import logger, run_worker
 from models.worker_protocol import Reply, Request
@@ -36,72 +36,15 @@ _LENGTH_RATIO: Final = 1.5
 """Clips that differ by more are not batched: the short one would wait for the long one."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Utterance:
     clip: NDArray[np.float32]
     hot_words: str
-    result: asyncio.Future[Transcript]
-
-
-class Recogniser:
-    """Feeds Whisper from a queue of utterances, one batch at a time."""
-
-    def __init__(
-        self,
-        run: Callable[[list[NDArray[np.float32]], str], list[Transcript]],
-        *,
-        queue_limit: int,
-        batch_limit: int,
-    ) -> None:
-        self._run = run
-        self._batch_limit = batch_limit
-        self._queue: WorkQueue[_Utterance] = WorkQueue(queue_limit)
-        self._wake = asyncio.Event()
-
-    async def transcribe(self, clip: NDArray[np.float32], hot_words: str, priority: Priority) -> Transcript:
-        """Wait for the turn of ``clip``. Cancelling withdraws it."""
-        utterance = _Utterance(clip, hot_words, asyncio.get_running_loop().create_future())
-        taken = self._queue.put(utterance, priority)
-        if taken is None:
-            raise WorkerRefused("busy", "the recogniser's queue is full", retryable=True)
-        withdraw, shed = taken
-        if shed is not None and not shed.result.done():
-            shed.result.set_exception(WorkerRefused("busy", "shed for more urgent work", retryable=True))
-        self._wake.set()
-        try:
-            return await utterance.result
-        finally:
-            withdraw()
-
-    async def work(self, pool: ThreadPoolExecutor) -> None:
-        """Run batches until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [one for one in self._queue.take(self._batch_limit, _fit) if not one.result.done()]
-            if not batch:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            job = partial(self._run, [one.clip for one in batch], batch[0].hot_words)
-            try:
-                transcripts = await loop.run_in_executor(pool, job)
-            except Exception as error:
-                # One broken batch must not end the worker; its clients are told.
-                logger.error("transcribe_failed", extra={"error": type(error).__name__})
-                for one in batch:
-                    if not one.result.done():
-                        one.result.set_exception(
-                            WorkerRefused("failed", type(error).__name__, retryable=True)
-                        )
-                continue
-            for one, transcript in zip(batch, transcripts, strict=True):
-                if not one.result.done():
-                    one.result.set_result(transcript)
 
 
 def _fit(first: _Utterance, other: _Utterance) -> bool:
     long, short = max(len(first.clip), len(other.clip)), min(len(first.clip), len(other.clip))
-    # The encoder's floor of 10 s makes all short clips equal.
+    # The encoder's floor makes all short clips equal.
     return first.hot_words == other.hot_words and (long <= 9 * RATE_HZ or long <= short * _LENGTH_RATIO)
 
 
@@ -134,16 +77,49 @@ class Embeddings:
         return np.asarray(rows, np.float32)
 
 
-class SpeechWorker:
-    """The worker's operations."""
+class Whisper(Protocol):
+    """What turns clips into transcripts in one run; see :class:`models.whisper.ShortWhisper`."""
 
-    def __init__(
-        self, config: SpeechWorkerConfig, recogniser: Recogniser, embeddings: Embeddings | None
-    ) -> None:
+    def transcribe(
+        self, clips: Sequence[NDArray[np.float32]], hot_words: str = "", *, wanted: Callable[[], bool]
+    ) -> list[Transcript]:
+        """Transcribe 16 kHz clips; ``wanted`` tells whether anybody still waits for them."""
+        ...
+
+
+class TurnModel(Protocol):
+    """What scores a turn; see :class:`models.turn_detector.SmartTurn`."""
+
+    def score(self, samples: NDArray[np.int16]) -> float:
+        """Return the probability that the turn is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels:
+    """The models of one worker; what is None is refused."""
+
+    whisper: Whisper
+    embeddings: Embeddings | None = None
+    turn: TurnModel | None = None
+
+
+class SpeechWorker:
+    """The worker's operations, each model on a thread of its own."""
+
+    def __init__(self, config: SpeechWorkerConfig, loaded: LoadedModels) -> None:
         self._config = config
-        self._recogniser = recogniser
-        self._embeddings = embeddings
+        self._embeddings = loaded.embeddings
         self._embed_pool = ThreadPoolExecutor(1, "embed")
+        self._recogniser = _recogniser(loaded.whisper, config)
+        self._turn = _turn_thread(loaded.turn, config) if loaded.turn is not None else None
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Let the models work; the tasks run until they are cancelled."""
+        tasks = [asyncio.create_task(self._recogniser.work(), name="recogniser")]
+        if self._turn is not None:
+            tasks.append(asyncio.create_task(self._turn.work(), name="turn detector"))
+        return tasks
 
     async def ping(self, _request: Request) -> AsyncIterator[Reply]:
         """Say that the models are loaded."""
@@ -151,21 +127,22 @@ class SpeechWorker:
 
     async def transcribe(self, request: Request) -> AsyncIterator[Reply]:
         """Transcribe PCM16 at 16 kHz."""
-        rate_hz = request.fields.get("rate_hz")
-        if rate_hz != RATE_HZ:
-            raise ValueError(f"rate_hz is {rate_hz!r}; expected {RATE_HZ}")
-        if len(request.payload) % 2 or not request.payload:
-            raise ValueError(f"payload of {len(request.payload)} bytes; expected PCM16")
-        if len(request.payload) > MAX_AUDIO_S * RATE_HZ * 2:
-            raise ValueError(
-                f"{len(request.payload) / RATE_HZ / 2:.1f} s of audio; expected at most {MAX_AUDIO_S} s"
-            )
+        samples = _samples(request)
+        if len(samples) > MAX_AUDIO_S * RATE_HZ:
+            raise ValueError(f"{len(samples) / RATE_HZ:.1f} s of audio; expected at most {MAX_AUDIO_S} s")
         priority = Priority(request.fields.get("priority", Priority.FINAL))
-        clip = np.frombuffer(request.payload, "<i2").astype(np.float32) / np.float32(32768)
-        transcript = await self._recogniser.transcribe(
-            clip, str(request.fields.get("hot_words", "")), priority
-        )
-        yield Reply(asdict(transcript))
+        clip = samples.astype(np.float32) / np.float32(32768)
+        utterance = _Utterance(clip, str(request.fields.get("hot_words", "")))
+        done = await self._recogniser.submit(utterance, priority)
+        yield Reply(asdict(replace(done.value, waited_ms=done.waited_ms, queued=done.queued)))
+
+    async def turn_score(self, request: Request) -> AsyncIterator[Reply]:
+        """Say how likely the turn in PCM16 at 16 kHz is over."""
+        samples = _samples(request)
+        if self._turn is None:
+            raise WorkerRefused("not_configured", "this worker has no turn detector")
+        done = await self._turn.submit(samples[-WINDOW_SAMPLES:])
+        yield Reply({"score": done.value, "waited_ms": done.waited_ms, "queued": done.queued})
 
     async def embed(self, request: Request) -> AsyncIterator[Reply]:
         """Turn texts into unit vectors."""
@@ -186,34 +163,62 @@ class SpeechWorker:
         yield Reply({"dimensions": int(rows.shape[1])}, rows.astype("<f4").tobytes())
 
 
+def _samples(request: Request) -> NDArray[np.int16]:
+    rate_hz = request.fields.get("rate_hz")
+    if rate_hz != RATE_HZ:
+        raise ValueError(f"rate_hz is {rate_hz!r}; expected {RATE_HZ}")
+    if len(request.payload) % 2 or not request.payload:
+        raise ValueError(f"payload of {len(request.payload)} bytes; expected PCM16")
+    return np.frombuffer(request.payload, "<i2")
+
+
+def _recogniser(whisper: Whisper, config: SpeechWorkerConfig) -> ModelThread[_Utterance, Transcript]:
+    def run(batch: Sequence[_Utterance], wanted: Callable[[], bool]) -> list[Transcript]:
+        return whisper.transcribe([one.clip for one in batch], batch[0].hot_words, wanted=wanted)
+
+    return ModelThread(
+        "whisper", run, queue_limit=config.queue_limit, batch_limit=config.batch_limit, fits=_fit
+    )
+
+
+def _turn_thread(turn: TurnModel, config: SpeechWorkerConfig) -> ModelThread[NDArray[np.int16], float]:
+    def run(batch: Sequence[NDArray[np.int16]], _wanted: Callable[[], bool]) -> list[float]:
+        return [turn.score(samples) for samples in batch]
+
+    # One at a time: four in one run take as long as four runs (184 against 4 x 47 ms), and the first would wait.
+    return ModelThread("turn", run, queue_limit=config.queue_limit)
+
+
 async def serve(config: SpeechWorkerConfig, stop: asyncio.Event) -> None:
     """Load the models, warm them, listen, and wait for ``stop``."""
-    if config.stt_name:
-        verify_named(config.stt_name, config.stt_path)
-    if config.embedding_name and config.embedding_path is not None:
-        verify_named(config.embedding_name, config.embedding_path)
-    whisper, embeddings = await asyncio.to_thread(_load, config)
-    recogniser = Recogniser(
-        whisper.transcribe, queue_limit=config.queue_limit, batch_limit=config.batch_limit
-    )
-    worker = SpeechWorker(config, recogniser, embeddings)
-    handlers = {"ping": worker.ping, "transcribe": worker.transcribe, "embed": worker.embed}
-    pool = ThreadPoolExecutor(1, "whisper")
-    working = asyncio.create_task(recogniser.work(pool))
-    # Twice the queue: embeddings and what is being decoded do not count against it.
-    server = await serve_worker(config.socket, handlers, limit=2 * config.queue_limit)
+    for name, path in (
+        (config.stt_name, config.stt_path),
+        (config.embedding_name, config.embedding_path),
+        (config.turn_name, config.turn_path),
+    ):
+        if name and path is not None:
+            verify_named(name, path)
+    worker = SpeechWorker(config, await asyncio.to_thread(_load, config))
+    handlers = {
+        "ping": worker.ping,
+        "transcribe": worker.transcribe,
+        "turn_score": worker.turn_score,
+        "embed": worker.embed,
+    }
+    working = worker.start()
+    # Thrice the queue: embeddings and what is being decoded do not count against it.
+    server = await serve_worker(config.socket, handlers, limit=3 * config.queue_limit)
     logger.info("speech_ready")
     try:
         await stop.wait()
     finally:
         await server.close()
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
-        pool.shutdown(wait=False, cancel_futures=True)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
 
 
-def _load(config: SpeechWorkerConfig) -> tuple[ShortWhisper, Embeddings | None]:
+def _load(config: SpeechWorkerConfig) -> LoadedModels:
     whisper = ShortWhisper(
         config.stt_path,
         device=config.device,
@@ -224,10 +229,13 @@ def _load(config: SpeechWorkerConfig) -> tuple[ShortWhisper, Embeddings | None]:
     # The first run allocates; no caller should wait for that.
     noise = np.random.default_rng(1).normal(0, 0.05, RATE_HZ).astype(np.float32)
     whisper.transcribe([noise])
+    turn = SmartTurn(config.turn_path) if config.turn_path is not None else None
+    if turn is not None:
+        turn.score(np.zeros(RATE_HZ, np.int16))
     embeddings = Embeddings(config.embedding_path) if config.embedding_path is not None else None
     if embeddings is not None:
         embeddings.embed(["warm"])
-    return whisper, embeddings
+    return LoadedModels(whisper, embeddings, turn)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelFileError
+from models.log_mel import FRAME, HOP, RATE_HZ, LogMel, scaled, silence_decades
 from models.protocols import Transcript
 
-RATE_HZ: Final = 16000
 MAX_AUDIO_S: Final = 30
 
-_HOP: Final = 160
 _FRAMES_MIN: Final = 1000
 _FRAMES_TAIL: Final = 100
 _FRAMES_MAX: Final = 3000
@@ -72,17 +71,28 @@ class ShortWhisper:
             )
         except (RuntimeError, ValueError) as error:
             raise ModelFileError(f"{path} cannot be loaded: {error}") from error
+        self._bands: int = self._model.model.n_mels
+        self._mel = LogMel(self._bands)
         self._tokenizer: Any = Tokenizer(
             self._model.hf_tokenizer, self._model.model.is_multilingual, task="transcribe", language=language
         )
 
-    def transcribe(self, clips: Sequence[NDArray[np.float32]], hot_words: str = "") -> list[Transcript]:
-        """Transcribe 16 kHz clips in [-1, 1] of up to 30 s in one run."""
+    def transcribe(
+        self,
+        clips: Sequence[NDArray[np.float32]],
+        hot_words: str = "",
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Transcript]:
+        """Transcribe 16 kHz clips in [-1, 1] of up to 30 s in one run.
+
+        ``wanted`` is asked between encoder and decoder; where the answer is no the result is empty.
+        """
         began = time.monotonic()
         spoken = [index for index, clip in enumerate(clips) if not is_silent(clip)]
         decoded: dict[int, _Decoded] = {}
         if spoken:
-            results = self._decode([clips[index] for index in spoken], hot_words)
+            results = self._decode([clips[index] for index in spoken], hot_words, wanted)
             decoded = dict(zip(spoken, results, strict=True))
         inference_ms = (time.monotonic() - began) * 1000
         return [
@@ -90,9 +100,13 @@ class ShortWhisper:
             for index, clip in enumerate(clips)
         ]
 
-    def _decode(self, clips: Sequence[NDArray[np.float32]], hot_words: str) -> list[_Decoded]:
+    def _decode(
+        self, clips: Sequence[NDArray[np.float32]], hot_words: str, wanted: Callable[[], bool]
+    ) -> list[_Decoded]:
         samples = max(len(clip) for clip in clips)
         encoded = self._model.encode(self._features(clips, samples))
+        if not wanted():
+            return [_Decoded("", 0.0, 1.0)] * len(clips)
         prompt = self._prompt(hot_words)
         limit = len(prompt) + min(_TOKENS_MAX, _TOKENS_MIN + math.ceil(samples / RATE_HZ * _TOKENS_PER_S))
         results = self._generate(encoded, [prompt] * len(clips), limit, no_repeat=0)
@@ -105,11 +119,14 @@ class ShortWhisper:
 
     def _features(self, clips: Sequence[NDArray[np.float32]], samples: int) -> NDArray[np.float32]:
         """Log-mel of the clips, padded with silence to one common length: ``[B, mels, frames]``."""
-        frames = min(_FRAMES_MAX, max(_FRAMES_MIN, math.ceil(samples / _HOP) + _FRAMES_TAIL))
-        padded = np.zeros((len(clips), frames * _HOP), np.float32)
-        for row, clip in zip(padded, clips, strict=True):
-            row[: min(len(clip), len(row))] = clip[: len(row)]
-        return np.stack([self._model.feature_extractor(row)[:, :frames] for row in padded])
+        frames = min(_FRAMES_MAX, max(_FRAMES_MIN, math.ceil(samples / HOP) + _FRAMES_TAIL))
+        decades = np.full((len(clips), self._bands, frames), silence_decades(), np.float32)
+        for row, clip in zip(decades, clips, strict=True):
+            # Only frames that touch the clip are computed; the silence behind it is known.
+            padded = np.pad(np.pad(clip[: frames * HOP], (0, FRAME)), (FRAME // 2, 0), mode="reflect")
+            heard = self._mel.decades(padded)[:, :frames]
+            row[:, : heard.shape[1]] = heard
+        return np.stack([scaled(row) for row in decades])
 
     def _prompt(self, hot_words: str) -> list[int]:
         prompt: list[int] = []

@@ -27,6 +27,9 @@ class SpeechWorkerConfig:
     stt_name: str = ""
     """Name in the catalogue; its checksums are verified at start. Empty: a model of the owner's own."""
     embedding_name: str = ""
+    turn_path: Path | None = None
+    """``.onnx`` file of a Smart Turn 3 model; without one ``turn_score`` is refused."""
+    turn_name: str = ""
     device: str = "cpu"
     compute_type: str = "int8"
     language: str = "en"

@@ -186,6 +186,10 @@ class SpeechSettings(Section):
     """Requests that may wait; beyond it the worker answers busy."""
     language: str = "en"
     """Language spoken by callers."""
+    turn_model: str = "smart-turn"
+    """Name in the catalogue of the model that hears whether a caller is done; empty: pauses and words alone decide."""
+    turn_model_path: OwnerPath | None = None
+    """``.onnx`` file of a Smart Turn 3 model of one's own instead."""
 
 
 class TtsSettings(Section):

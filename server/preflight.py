@@ -68,6 +68,7 @@ def check_own_models(settings: Settings) -> None:
     """The owner's own models are where the settings say. Raises ConfigurationError."""
     paths = {
         "speech.model_path": settings.speech.model_path,
+        "speech.turn_model_path": settings.speech.turn_model_path,
         "tts.voice_path": settings.tts.voice_path,
         "llm.model_path": settings.llm.model_path,
         "knowledge.embedding_model_path": settings.knowledge.embedding_model_path,

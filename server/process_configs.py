@@ -85,6 +85,8 @@ def default_models(settings: Settings) -> tuple[str, ...]:
     names = ["silero-vad"]
     if settings.speech.model_path is None:
         names.append(settings.speech.model)
+    if settings.speech.turn_model_path is None and settings.speech.turn_model:
+        names.append(settings.speech.turn_model)
     if settings.knowledge.embedding_model_path is None:
         names.append(settings.knowledge.embedding_model)
     if settings.tts.voice_path is None:
@@ -188,6 +190,9 @@ def _control(settings: Settings, run: Path, llm_base_url: str, *, fresh_start: b
 
 def _speech(settings: Settings, run: Path) -> SpeechWorkerConfig:
     speech, knowledge = settings.speech, settings.knowledge
+    turn_path = speech.turn_model_path
+    if turn_path is None and speech.turn_model:
+        turn_path = model_path(speech.turn_model, settings.models_directory)
     return SpeechWorkerConfig(
         socket=run / "speech.sock",
         stt_path=speech.model_path or model_path(speech.model, settings.models_directory),
@@ -195,6 +200,8 @@ def _speech(settings: Settings, run: Path) -> SpeechWorkerConfig:
         embedding_path=knowledge.embedding_model_path
         or model_path(knowledge.embedding_model, settings.models_directory),
         embedding_name="" if knowledge.embedding_model_path else knowledge.embedding_model,
+        turn_path=turn_path,
+        turn_name="" if speech.turn_model_path else speech.turn_model,
         device=speech.device,
         compute_type=speech.compute_type,
         language=speech.language,

@@ -101,6 +101,8 @@ def speech_config(folder: Path) -> dict[str, Any]:
         "stt_name": "whisper-base",
         "embedding_path": str(verify("minilm", CACHE)),
         "embedding_name": "minilm",
+        "turn_path": str(verify("smart-turn", CACHE)),
+        "turn_name": "smart-turn",
     }
 
 
@@ -232,6 +234,21 @@ def test_what_is_spoken_is_understood_over_the_telephone(speech: Path, tts: Path
         # The voice draws new noise for every sentence, and a small recogniser may miss one word of it.
         missed = {"saturday", "clinic", "open", "morning", "parking", "free"} - set(heard)
         assert len(missed) <= 1, heard
+
+    run(scene)
+
+
+@pytest.mark.package("pocketsphinx-testdata")
+def test_a_turn_is_scored_while_another_is_transcribed(speech: Path) -> None:
+    async def scene() -> None:
+        client = SpeechWorkerClient(speech)
+        pcm, hz, _ = recordings()[0]
+        transcript, *scores = await asyncio.gather(
+            client.transcribe(pcm, hz), client.score(pcm, hz), client.score(pcm[: len(pcm) // 3 * 2], hz)
+        )
+        await client.close()
+        assert transcript.text
+        assert scores[0] > 0.5 > scores[1]
 
     run(scene)
 

@@ -95,7 +95,7 @@ def test_a_person_named_by_the_agent_goes_before_the_one_of_the_settings() -> No
 
 def test_models_of_ones_own_need_not_be_in_the_catalogue() -> None:
     own = settings(SPEECH__MODEL_PATH="/m/whisper", TTS__VOICE_PATH="/m/v.onnx", LLM__MODEL_PATH="/m/x.gguf")
-    assert default_models(own) == ("silero-vad", "minilm")
+    assert default_models(own) == ("silero-vad", "smart-turn", "minilm")
     configs = build(own, IDENTITY, llm_port=1)
     assert (configs.speech.stt_path, configs.speech.stt_name) == (Path("/m/whisper"), "")
     assert (configs.tts.voice_path, configs.tts.voice_name) == (Path("/m/v.onnx"), "")
