@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +164,8 @@ class ChatRequest:
     temperature: float = 0.0
     slot: int = -1
     """Slot of an embedded server whose cache to use; -1 lets the server choose."""
+    priority: Priority = Priority.FINAL
+    """``PARTIAL`` only fills the cache; ``SPECULATIVE`` answers a turn that may not be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,4 +200,13 @@ class LanguageModel(Protocol):
 
     def reply(self, request: ChatRequest) -> AsyncGenerator[ReplyItem, None]:
         """Yield the reply. Closing the iterator cancels and frees the server's slot."""
+        ...
+
+
+@runtime_checkable
+class Promotes(Protocol):
+    """A language model whose speculative requests may become final while they wait or run."""
+
+    def promote(self) -> None:
+        """Treat every speculative request of this call as final from now on."""
         ...

@@ -7,6 +7,7 @@ import enum
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from models.clauses import ClauseSplitter
@@ -47,7 +48,7 @@ async def answer_from_knowledge(
     reading = best_reading(expanded(turn), passages)
     turn.turn_class = TurnClass.GROUNDED
     if reading is not None and reading.share >= turn.agent.knowledge.read_aloud:
-        for say in turn.say(reading.text, sources=(reading.source,)):
+        for say in turn.say(reading.text, sources=(reading.source,), read=True):
             yield say
         return
     async with aclosing(_model_from_passage(turn, passages[0], reading)) as replies:
@@ -94,7 +95,7 @@ def _read_instead(turn: TurnContext, passage: Passage, reading: Reading | None) 
     """Return the passage's own words where they at least touch the question."""
     if reading is None or reading.source != passage.source or reading.share <= 0.3:
         return []
-    return [*turn.say(reading.text, sources=(reading.source,))]
+    return [*turn.say(reading.text, sources=(reading.source,), read=True)]
 
 
 async def find_passages(turn: TurnContext) -> Sequence[Passage] | None:
@@ -219,10 +220,10 @@ async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str
     """
     limits = turn.limits
     cutter = ClauseSplitter()
-    async with aclosing(turn.services.llm.reply(request)) as stream:
+    async with aclosing(turn.services.llm.reply(replace(request, priority=turn.priority))) as stream:
         first = asyncio.ensure_future(_next(stream, limits.llm_first_s))
         try:
-            await asyncio.wait({first}, timeout=limits.filler_after_s)
+            await asyncio.wait({first}, timeout=turn.filler_wait_s)
             if not first.done():
                 yield Waiting.WAITING
             item = await first

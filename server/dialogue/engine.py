@@ -7,25 +7,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, assert_never
 
 from models.errors import ModelError
-from models.protocols import ChatRequest
-from server.dialogue.agent_file import Agent, FixedAnswer
-from server.dialogue.answering import answer_from_knowledge, find_passages, free_talk, unknown
-from server.dialogue.grounding import is_question
-from server.dialogue.policy import Authenticate, Block, Continue, Escalate, gate, too_often
-from server.dialogue.prompts import history_request, warm_request
-from server.dialogue.replies import JSON, EndCall, HandOff, Heard, Reply, Say
-from server.dialogue.small_talk import SmallTalk, small_talk
+from models.protocols import ChatRequest, Priority, Promotes
+from server.dialogue.agent_file import Agent
+from server.dialogue.deciding import TurnDecision
+from server.dialogue.expectation import asks, expectation
+from server.dialogue.prompts import history_request, prefill_of, warm_request
+from server.dialogue.rehearsal import ANY_DAY, NoteTaker
+from server.dialogue.replies import JSON, Expectation, Heard, Reply, Role, Say
 from server.dialogue.state import State, load_state
-from server.dialogue.task_flow import TaskFlow
 from server.dialogue.tools import ToolRegistry
-from server.dialogue.triggers import matches
 from server.dialogue.turn import Limits, Services, TurnContext, spoken_parts
-from server.dialogue.understanding.yes_no import yes_or_no
 
 __all__ = ["Dialogue", "Limits", "Services", "fixed_phrases", "warm_prefix"]
 
@@ -35,9 +31,23 @@ FarewellReason = Literal[
 TransferFailure = Literal["unconfigured", "refused", "timeout"]
 HEARD_SHARE: Final = 0.6
 """A confirmation counts only if so much of the question was really heard."""
-_REQUEST: Final = ("can|could|would|will you|i ... me|my", "i'd|i would like|want|need")
-"""Words in which something is wished for that a tool might do."""
 _KEYS: Final = {"1": "yes", "2": "no"}
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The latest turn taken, as long as it can be taken back."""
+
+    before: dict[str, JSON]
+    expects: Expectation
+    """What was waited for when it was said, and whether by a question."""
+    asks: bool
+    committed: bool = False
+    turn: TurnContext | None = None
+
+    @property
+    def wrote(self) -> bool:
+        return self.turn is not None and self.turn.wrote
 
 
 class Dialogue:
@@ -50,8 +60,12 @@ class Dialogue:
         self._agent, self._services, self._call_id = agent, services, call_id
         self._limits = limits or Limits()
         self._state = State()
-        self._before: dict[str, JSON] | None = None
-        self._wrote = False
+        self._taken: _Taken | None = None
+        self._open = False
+        """Whether the turn taken last may not be over: what is waited for is still what it answers."""
+        self._cached: ChatRequest | None = None
+        """The last prefill that went through, while nothing else was asked of the model since."""
+        self._fixed = frozenset((*fixed_phrases(agent), *services.tools.fixed_phrases()))
 
     # ── what is said without being asked ─────────────────────────────────────────────────────────
 
@@ -98,7 +112,8 @@ class Dialogue:
             state.planned = f"{state.planned} {outcome} {question}".strip()
         else:
             self._begin(f"{outcome} {question}")
-        return [Say(outcome), *(Say(part) for part in spoken_parts(question))]
+        parts = [outcome, *spoken_parts(question)]
+        return [Say(part, cacheable=part in self._fixed) for part in parts]
 
     def resume_line(self) -> str:
         """Return what an agent process says that took the call over: an apology and the open question."""
@@ -109,6 +124,7 @@ class Dialogue:
         return self._begin(f"{phrases.resume_question} {question}" if question else phrases.resume)
 
     def _begin(self, text: str) -> str:
+        self._open = False
         self._state.begin_reply()
         self._state.planned = self._state.last_said = text
         return text
@@ -125,7 +141,11 @@ class Dialogue:
     # ── what really happened ─────────────────────────────────────────────────────────────────────
 
     def played(self, text: str) -> None:
-        """Tell what of the last reply (all of it so far) was really heard; history keeps exactly that."""
+        """Tell what of the last reply (all of it so far) was really heard; history keeps exactly that.
+
+        Of the reply that a new turn cuts off this is told before :meth:`respond`.
+        """
+        self._open = self._open and not text
         self._state.heard_of_reply = text
         if self._state.turns and self._state.answering:
             self._state.turns[-1].said = text
@@ -133,11 +153,39 @@ class Dialogue:
     def undo_turn(self) -> None:
         """Forget the last :meth:`respond`: the caller went on, and the whole turn will be said anew.
 
-        What a tool has written stays written, and so does the conversation about it.
+        Its iterator is closed before. What a tool has written stays written, and so does the conversation about it.
+        Without a turn to take back nothing happens.
         """
-        if self._before is not None and not self._wrote:
-            self._state = load_state(self._before)
-        self._before = None
+        if self._taken is not None and not self._taken.wrote:
+            self._state = load_state(self._taken.before)
+        self._taken, self._open = None, False
+
+    def commit_turn(self) -> None:
+        """The caller is done: the last :meth:`respond` stands, whether it has finished or not."""
+        if (taken := self._taken) is not None:
+            taken.committed = True
+            if taken.turn is not None:
+                taken.turn.priority = Priority.FINAL
+        self._taken, self._open = None, False
+        if isinstance(self._services.llm, Promotes):
+            self._services.llm.promote()
+
+    # ── what is waited for ───────────────────────────────────────────────────────────────────────
+
+    def expects(self) -> Expectation:
+        """Return what kind of answer is waited for: until a turn is committed, what it was to be an answer to."""
+        if self._open and self._taken is not None:
+            return self._taken.expects
+        return expectation(self._agent, self._state)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the running or last reply ends with a question; until a turn is committed, the reply before it."""
+        if self._open and self._taken is not None:
+            return self._taken.asks
+        return asks(self._state)
+
+    # ── another process, and the model's cache ───────────────────────────────────────────────────
 
     def snapshot(self) -> dict[str, JSON]:
         """Return everything needed to go on elsewhere, as versioned JSON."""
@@ -146,55 +194,88 @@ class Dialogue:
     def restore(self, state: Mapping[str, JSON]) -> None:
         """Go on from a snapshot. Raises ``SnapshotTooNew``."""
         self._state = load_state(state)
-        self._before = None
+        self._taken, self._open = None, False
         if self._state.task is not None and self._state.task.name not in self._agent.tasks:
             self._state.task = None
 
-    async def prefill(self) -> None:
-        """Put the conversation so far into the language model's cache, ahead of the next turn. May be cancelled."""
-        request = history_request(
-            self._agent, self._services.tools, self._state.turns, fresh=self._limits.fresh_tokens
-        )
-        if request is None:
+    async def prefill(self, partial: str = "") -> None:
+        """Put the conversation so far, and the words heard so far of the next turn, into the language model's cache.
+
+        What is put there is the beginning of what :meth:`respond` will ask, so that only the last words are left to be
+        read. Nothing is asked where code would decide the words, nor what is in the cache already. May be cancelled;
+        not while a turn is being answered.
+        """
+        request = await self._rehearse(partial) if partial.strip() else self._history()
+        if request is None or request == self._cached:
             return
+        self._cached = None
         # A model that cannot be reached now is met with in the next turn.
         with suppress(ModelError):
             async with aclosing(self._services.llm.reply(request)) as items:
                 async for _ in items:
                     pass
+            self._cached = request
+
+    def _history(self) -> ChatRequest | None:
+        return history_request(
+            self._agent, self._services.tools, self._state.turns, fresh=self._limits.fresh_tokens
+        )
+
+    async def _rehearse(self, partial: str) -> ChatRequest | None:
+        """Return what the model would be asked if these were all the words; None where code would decide."""
+        notes, state = NoteTaker(), load_state(self._state.dump())
+        missed = self._confirmation_missed()
+        state.begin_turn(partial, "speech", ANY_DAY.date())
+        turn = TurnContext(
+            self._agent, replace(self._services, llm=notes), state, self._limits,
+            call_id=self._call_id, heard=Heard(partial), now=ANY_DAY, rehearsal=True,
+        )  # fmt: skip
+        async with aclosing(TurnDecision(turn).decide(missed=missed)) as replies:
+            async for reply in replies:
+                if notes.asked is not None or not isinstance(reply, Say) or reply.role is not Role.FILLER:
+                    break
+        return prefill_of(notes.asked) if notes.asked is not None else None
 
     # ── one turn ─────────────────────────────────────────────────────────────────────────────────
 
-    async def respond(self, heard: Heard, *, now: datetime) -> AsyncGenerator[Reply, None]:
-        """Answer. ``now`` is the caller's local time, aware or naive. Closing the iterator cancels everything."""
-        self._before, self._wrote = self._state.dump(), False
-        last = self._state.last_said
+    def respond(
+        self, heard: Heard, *, now: datetime, silent_for_s: float = 0.0, speculative: bool = False
+    ) -> AsyncGenerator[Reply, None]:
+        """Answer. Closing the iterator cancels everything.
+
+        ``now`` is the caller's local time, aware or naive; ``silent_for_s`` how long ago the caller stopped speaking,
+        from when a filler is counted. ``speculative``: the caller may go on, so the model serves others first until
+        :meth:`commit_turn`. Whoever answers a turn that is not committed holds back what is said and asks for nothing
+        after ``EffectStarts``: everything before it changes nothing but this conversation, and that is taken back by
+        :meth:`undo_turn`, from the moment of this call.
+        """
+        waited_for, by_question = self.expects(), self.asks
+        self._taken = _Taken(self._state.dump(), waited_for, by_question)
+        self._open = speculative
+        return self._respond(self._taken, heard, now, silent_for_s=silent_for_s, speculative=speculative)
+
+    async def _respond(
+        self, taken: _Taken, heard: Heard, now: datetime, *, silent_for_s: float, speculative: bool
+    ) -> AsyncGenerator[Reply, None]:
+        self._cached = None
+        state, last = self._state, self._state.last_said
         missed = self._confirmation_missed()
         if (entered := self._keys(heard)) is None:
             return
-        state = self._state
+        turn = taken.turn = TurnContext(
+            self._agent, self._services, state, self._limits,
+            call_id=self._call_id, heard=entered, now=now, fixed=self._fixed,
+            priority=Priority.SPECULATIVE if speculative and not taken.committed else Priority.FINAL,
+            silent_for_s=silent_for_s,
+        )  # fmt: skip
         state.begin_turn(entered.text, entered.source, now.date())
         state.answering = True
-        turn = self._context(entered, now)
         try:
-            async with aclosing(self._decide(turn, missed=missed)) as replies:
+            async with aclosing(TurnDecision(turn).decide(missed=missed)) as replies:
                 async for reply in replies:
-                    self._wrote = self._wrote or turn.wrote
                     yield reply
         finally:
-            self._wrote = self._wrote or turn.wrote
             state.last_said = state.planned or last
-
-    def _context(self, heard: Heard, now: datetime) -> TurnContext:
-        return TurnContext(
-            self._agent,
-            self._services,
-            self._state,
-            self._limits,
-            call_id=self._call_id,
-            heard=heard,
-            now=now,
-        )
 
     def _confirmation_missed(self) -> bool:
         """Return whether a confirmation waits whose question was cut off before its values were heard."""
@@ -219,203 +300,6 @@ class Dialogue:
             return None
         keyed, self._state.keyed = self._state.keyed, ""
         return Heard(keyed, "dtmf")
-
-    async def _decide(self, turn: TurnContext, *, missed: bool) -> AsyncGenerator[Reply, None]:
-        decision = gate(self._agent, self._state, turn.heard)
-        match decision:
-            case Escalate():
-                for reply in self._hand_over(turn):
-                    yield reply
-            case Block():
-                for reply in self._block(turn, decision):
-                    yield reply
-            case Authenticate():
-                yield turn.phrase(self._agent.phrases.not_verified)
-            case Continue():
-                async with aclosing(self._answer(turn, missed=missed)) as replies:
-                    async for reply in replies:
-                        yield reply
-            case _:
-                assert_never(decision)
-
-    def _hand_over(self, turn: TurnContext) -> list[Reply]:
-        self._state.task, self._state.offer = None, ""
-        return [turn.phrase(self._agent.phrases.handing_over), HandOff("asked")]
-
-    def _block(self, turn: TurnContext, decision: Block) -> list[Reply]:
-        match decision.reason:
-            case "do_not_call":
-                return [turn.phrase(self._agent.phrases.do_not_call), EndCall("caller_dnc")]
-            case "subject":
-                return [turn.phrase(self._agent.phrases.refused), *TaskFlow(turn).ask_again()]
-            case _:
-                assert_never(decision.reason)
-
-    async def _answer(self, turn: TurnContext, *, missed: bool) -> AsyncGenerator[Reply, None]:
-        """Tier 1: patterns, slots and tasks. What they leave goes to the knowledge base and the model."""
-        flow = TaskFlow(turn)
-        if not turn.words or (turn.heard.source == "dtmf" and turn.text in "*#23456789"):
-            for reply in self._not_understood(turn, flow):
-                yield reply
-            return
-        if missed and yes_or_no(turn.text) == "yes":
-            for reply in flow.ask_again():
-                yield reply
-            return
-        if steps := self._small_talk(turn, flow):
-            for reply in steps:
-                yield reply
-            return
-        if answer := self._fixed_answer(turn):
-            for reply in self._say_fixed(turn, flow, answer):
-                yield reply
-            return
-        async with aclosing(self._tasks_and_questions(turn, flow)) as replies:
-            async for reply in replies:
-                yield reply
-
-    async def _tasks_and_questions(self, turn: TurnContext, flow: TaskFlow) -> AsyncGenerator[Reply, None]:
-        triggered = flow.triggered()
-        active = self._state.task is not None
-        if triggered and (not active or flow.is_interlude(triggered)):
-            async with aclosing(flow.start(triggered)) as replies:
-                async for reply in replies:
-                    yield reply
-            return
-        if active:
-            taken = False
-            async with aclosing(flow.take()) as replies:
-                async for reply in replies:
-                    taken = True
-                    yield reply
-            if taken:
-                return
-            if triggered and self._state.task is not None and triggered != self._state.task.name:
-                async with aclosing(flow.start(triggered)) as replies:
-                    async for reply in replies:
-                        yield reply
-                return
-        if self._state.offer.startswith("task:") and yes_or_no(turn.text) == "yes":
-            async with aclosing(flow.start(self._state.offer.removeprefix("task:"))) as replies:
-                async for reply in replies:
-                    yield reply
-            return
-        if steps := self._take_offer(turn):
-            for reply in steps:
-                yield reply
-            return
-        async with aclosing(self._tiers_two_and_three(turn, flow)) as replies:
-            async for reply in replies:
-                yield reply
-
-    async def _tiers_two_and_three(self, turn: TurnContext, flow: TaskFlow) -> AsyncGenerator[Reply, None]:
-        self._state.offer = ""
-        active = self._state.task is not None
-        if is_question(turn.text):
-            passages = await find_passages(turn)
-            if passages is None:
-                self._state.offer = "" if active else "person"
-                yield turn.phrase(self._agent.phrases.tool_failed)
-            elif passages:
-                self._state.misunderstandings = 0
-                async with aclosing(answer_from_knowledge(turn, passages)) as replies:
-                    async for reply in replies:
-                        yield reply
-            elif matches(_REQUEST, turn.words) and not active:
-                async with aclosing(free_talk(turn, only_calls=True)) as replies:
-                    async for reply in replies:
-                        yield reply
-            else:
-                for reply in unknown(turn):
-                    yield reply
-            for reply in flow.ask_again():
-                yield reply
-        elif active:
-            for reply in flow.not_understood():
-                yield reply
-        else:
-            async with aclosing(free_talk(turn)) as replies:
-                async for reply in replies:
-                    yield reply
-
-    # ── tier 1 ───────────────────────────────────────────────────────────────────────────────────
-
-    def _not_understood(self, turn: TurnContext, flow: TaskFlow) -> list[Reply]:
-        if self._state.task is not None:
-            return flow.not_understood()
-        self._state.misunderstandings += 1
-        phrases = self._agent.phrases
-        if too_often(self._agent, self._state):
-            self._state.misunderstandings = 0
-            return [turn.phrase(phrases.handing_over_trouble), HandOff("misunderstood")]
-        again = self._state.misunderstandings > 1
-        return [turn.phrase(phrases.not_understood_again if again else phrases.not_understood)]
-
-    def _small_talk(self, turn: TurnContext, flow: TaskFlow) -> list[Reply]:
-        phrases, active = self._agent.phrases, self._state.task is not None
-        kind = small_talk(turn.text)
-        match kind:
-            case None:
-                return []
-            case SmallTalk.GOODBYE:
-                self._state.task = None
-                return [turn.phrase(phrases.goodbye), EndCall("completed")]
-            case SmallTalk.REPEAT:
-                last = self._state.last_said
-                return [*turn.say(last)] if last else [turn.phrase(phrases.nothing_to_repeat)]
-            case SmallTalk.ABANDON:
-                return flow.abandon() if active else [turn.phrase(phrases.what_else)]
-            case SmallTalk.MACHINE:
-                return [turn.phrase(phrases.machine), *flow.ask_again()]
-            case SmallTalk.WAIT:
-                return [turn.phrase(phrases.take_your_time)]
-            case SmallTalk.HELP:
-                return [turn.phrase(phrases.help), *flow.ask_again()]
-            case SmallTalk.HELLO:
-                return flow.ask_again() if active else [turn.phrase(phrases.hello)]
-            case SmallTalk.THANKS:
-                if active:
-                    return flow.ask_again()
-                self._state.offer = "anything_else"
-                return [turn.phrase(phrases.thanks)]
-            case _:
-                assert_never(kind)
-
-    def _fixed_answer(self, turn: TurnContext) -> FixedAnswer | None:
-        return next((item for item in self._agent.answers if matches(item.triggers, turn.words)), None)
-
-    def _say_fixed(self, turn: TurnContext, flow: TaskFlow, answer: FixedAnswer) -> list[Reply]:
-        said: list[Reply] = [*turn.say(answer.say)]
-        if answer.offers and self._state.task is None:
-            self._state.offer = f"task:{answer.offers}"
-        match answer.then:
-            case "go_on":
-                return [*said, *flow.ask_again()]
-            case "person":
-                self._state.task = None
-                return [*said, HandOff("policy")]
-            case "emergency":
-                self._state.task = None
-                return said
-            case "end":
-                return [*said, EndCall("completed")]
-            case _:
-                assert_never(answer.then)
-
-    def _take_offer(self, turn: TurnContext) -> list[Reply]:
-        """Take a bare yes or no to what was offered."""
-        offer, phrases = self._state.offer, self._agent.phrases
-        answer = yes_or_no(turn.text)
-        if not offer or answer == "unclear" or len(turn.words.split()) > 6:
-            return []
-        self._state.offer = ""
-        match offer, answer:
-            case "person", "yes":
-                return self._hand_over(turn)
-            case "anything_else", "no":
-                return [turn.phrase(phrases.goodbye), EndCall("completed")]
-            case _:
-                return [turn.phrase(phrases.what_else)]
 
 
 def fixed_phrases(agent: Agent) -> list[str]:

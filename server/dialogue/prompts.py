@@ -7,10 +7,11 @@ stands in the prefix, and the fresh end is held to a budget. Sans-I/O.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from kb.sentences import count_tokens, split_sentences
-from models.protocols import ChatMessage, ChatRequest, ToolSpec
+from models.protocols import ChatMessage, ChatRequest, Priority, ToolSpec
 from server.dialogue.agent_file import Agent
 from server.dialogue.state import TurnRecord
 from server.dialogue.tools import ToolRegistry
@@ -69,9 +70,14 @@ def history_request(
     recent = _recent(history, fresh)
     if not recent:
         return None
-    return ChatRequest(
-        (*prefix(agent), *recent, ChatMessage("user", "")), tool_specs(agent, tools), max_tokens=1
+    return prefill_of(
+        ChatRequest((*prefix(agent), *recent, ChatMessage("user", "")), tool_specs(agent, tools))
     )
+
+
+def prefill_of(request: ChatRequest) -> ChatRequest:
+    """Return the request that only fills the cache with what ``request`` begins with."""
+    return replace(request, max_tokens=1, priority=Priority.PARTIAL)
 
 
 def _recent(history: Sequence[TurnRecord], fresh: int) -> list[ChatMessage]:

@@ -64,11 +64,17 @@ class Say:
     role: Role = Role.CONTENT
     turn_class: TurnClass = TurnClass.FIXED
     sources: tuple[str, ...] = ()
+    cacheable: bool = False
+    """The words are the owner's own, so their audio may be kept: a fixed phrase, or sentences of a document read word
+    for word. Never words of the model, nor what holds a slot, a record or something the caller said."""
 
 
 @dataclass(frozen=True, slots=True)
 class EffectStarts:
-    """A tool with an effect runs next: asking for the next reply lets it run, closing the iterator does not."""
+    """A tool with an effect runs next: asking for the next reply lets it run, closing the iterator does not.
+
+    Everything before it is free of effects, so a turn that may not be over yet may be answered up to here.
+    """
 
     tool: str
 
@@ -98,6 +104,15 @@ class EndCall:
     """Hang up after what was said. ``reason`` is an ``end_reason`` of the records."""
 
     reason: Literal["completed", "caller_dnc", "handoff_unconfigured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What kind of answer the open question asks for, so that a dictated number gets more time and a yes less."""
+
+    kind: Literal["open", "yes_no", "digits", "date_time", "name"] = "open"
+    digits: int = 0
+    """How many digits are still to come; 0 unless ``kind`` is ``digits``."""
 
 
 Reply: TypeAlias = Say | EffectStarts | ToolRan | HandOff | EndCall

@@ -205,6 +205,10 @@ class ToolRegistry:
         """Return what the language model may ask for, always in the same order."""
         return tuple(item.spec() for item in self._tools.values() if item.offered)
 
+    def fixed_phrases(self) -> list[str]:
+        """Return what is said while tools run and when they fail."""
+        return [text for item in self._tools.values() for text in (item.filler, item.fallback) if text]
+
     async def run(
         self, name: str, arguments: Mapping[str, Value], *, now: datetime, idempotency_key: str
     ) -> ToolRun:

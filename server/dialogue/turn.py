@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Final
 
 from kb.sentences import split_sentences
-from models.protocols import LanguageModel
+from models.protocols import LanguageModel, Priority
 from server.dialogue.agent_file import Agent
 from server.dialogue.knowledge import Knowledge
 from server.dialogue.provenance import authorised, unproven, values
@@ -38,8 +39,8 @@ class Limits:
 
     llm_first_s: float = 8.0
     """For the first words or call of the language model."""
-    filler_after_s: float = 1.1
-    """Silence after which something is said while the language model has not begun."""
+    filler_after_s: float = 1.5
+    """From the end of the caller's speech: then something is said while the language model has not begun."""
     llm_next_s: float = 4.0
     """For each next piece."""
     knowledge_s: float = 3.0
@@ -64,10 +65,20 @@ class TurnContext:
         call_id: str,
         heard: Heard,
         now: datetime,
+        fixed: Container[str] = (),
+        priority: Priority = Priority.FINAL,
+        silent_for_s: float = 0.0,
+        rehearsal: bool = False,
     ) -> None:
-        """Begin with a turn that only patterns have decided so far."""
+        """Begin with a turn that only patterns have decided so far.
+
+        ``fixed`` holds every fixed line; ``silent_for_s`` is how long ago the caller stopped speaking; in a
+        ``rehearsal`` no tool runs. Only within a running event loop, whose clock measures the wait for a filler.
+        """
         self.agent, self.services, self.state, self.limits = agent, services, state, limits
         self.call_id, self.heard, self.now = call_id, heard, now
+        self.priority, self._fixed, self._rehearsal = priority, fixed, rehearsal
+        self._filler_at = asyncio.get_running_loop().time() + limits.filler_after_s - silent_for_s
         self.text = heard.text.strip()
         self.words = normalise(self.text)
         self.turn_class = TurnClass.FIXED
@@ -80,24 +91,28 @@ class TurnContext:
         """Return the caller's date."""
         return self.now.date()
 
-    def phrase(self, text: str, *, role: Role = Role.CONTENT, sources: Sequence[str] = ()) -> Say:
-        """Return one sentence that is rendered already, unsplit."""
-        if role is Role.CONTENT:
-            self.state.planned = f"{self.state.planned} {text}".strip()
-        return Say(text, role, self.turn_class, tuple(sources))
+    @property
+    def filler_wait_s(self) -> float:
+        """How much longer the caller may be left in silence before something is said."""
+        return max(0.0, self._filler_at - asyncio.get_running_loop().time())
 
-    def say(self, text: str, *, sources: Sequence[str] = ()) -> list[Say]:
+    def phrase(self, text: str, *, sources: Sequence[str] = (), read: bool = False) -> Say:
+        """Return one sentence, unsplit; ``read`` word for word from a document."""
+        self.state.planned = f"{self.state.planned} {text}".strip()
+        return Say(text, Role.CONTENT, self.turn_class, tuple(sources), cacheable=read or text in self._fixed)
+
+    def say(self, text: str, *, sources: Sequence[str] = (), read: bool = False) -> list[Say]:
         """Return the sentences of a text."""
-        return [self.phrase(part, sources=sources) for part in spoken_parts(text)]
+        return [self.phrase(part, sources=sources, read=read) for part in spoken_parts(text)]
 
     def filler(self, tool: Tool | None = None) -> Say:
         """Return what is said while something slow happens; makes this a tool turn."""
         text = (tool.filler if tool else "") or self.agent.phrases.filler
-        return Say(text, Role.FILLER, TurnClass.TOOL)
+        return Say(text, Role.FILLER, TurnClass.TOOL, cacheable=True)
 
     def thinking(self) -> Say:
         """Return what is said while the language model has not begun; the turn keeps its class."""
-        return Say(self.agent.phrases.thinking, Role.FILLER, self.turn_class)
+        return Say(self.agent.phrases.thinking, Role.FILLER, self.turn_class, cacheable=True)
 
     def fill(self, template: str, task: TaskState | None, extra: Mapping[str, str] | None = None) -> str:
         """Return a template of the agent file with slots and the tools' results put in as words."""
@@ -114,6 +129,8 @@ class TurnContext:
     async def run_tool(self, tool: Tool, arguments: Mapping[str, SlotValue]) -> AsyncGenerator[Reply, None]:
         """Run a tool if every argument has an origin and the caller may; the result is left in ``result``."""
         self.result = None
+        if self._rehearsal:
+            return
         chosen = {name: item for name, item in arguments.items() if tool.parameter(name) is not None}
         plain = {name: item.text for name, item in chosen.items()}
         origins = {name: item.provenance for name, item in chosen.items()}
