@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,15 +40,17 @@ def list_calls(
     from rich.console import Console
     from rich.table import Table
 
+    from server.commands.call_view import length, local
+
     table = Table("call", "began", "caller", "agent", "turns", "length", "end")
     for call in found:
         table.add_row(
             call["call_id"][:_SHOWN_ID],
-            _local(call["started_at"]),
+            local(call["started_at"]),
             call["caller"],
             call["agent_name"],
             str(call["turns"]),
-            _length(call["duration_ms"]),
+            length(call["duration_ms"]),
             call["end_reason"] or "going on",
         )
     Console().print(table if found else "No calls yet.")
@@ -61,7 +62,7 @@ def show_call(
     call_id: Annotated[str, typer.Argument(help="Id as `landline calls list` shows it, or its beginning.")],
     as_json: _AsJson = False,
 ) -> None:
-    """Show one call: every turn, tool and event."""
+    """Show one call: every turn with its latency ledger, every tool and event."""
     settings = settings_of(context)
     try:
         found = ask_control(settings, "GET", f"/internal/calls/{call_id}")
@@ -69,52 +70,14 @@ def show_call(
         found = _from_file(settings, lambda store, link: store.show_call(link, call_id))
     if found is None:
         raise LandlineError(f"no call {call_id}; expected an id as `landline calls list` shows it")
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
-        return
-    _print_call(found)
-
-
-def _print_call(call: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    console = Console()
-    head = Table.grid(padding=(0, 2))
-    for name in ("call_id", "door", "agent_name", "caller", "callee", "codec", "started_at", "end_reason"):
-        head.add_row(name.replace("_", " "), escape(str(call[name] or "")))
-    head.add_row("length", _length(call["duration_ms"]))
-    console.print(head)
-    # A turn is written when it is over, its tools before that; they are shown below it.
-    spoken_at = {item["turn"]: int(item["sequence"]) for item in call["turns"]}
-    steps = sorted(
-        (item for part in ("turns", "tools", "transitions") for item in call[part]),
-        key=lambda item: (
-            spoken_at.get(item["turn"], int(item["sequence"])) if "tool" in item else int(item["sequence"])
-        ),
-    )
-    for step in steps:
-        for line in _lines(step):
-            console.print(escape(line), highlight=False)
+    from server.commands.call_view import print_call, with_sums
 
-
-def _lines(step: dict[str, Any]) -> list[str]:
-    if "heard" in step:
-        ledger = "  ".join(
-            f"{name} {value:.0f}" for name, value in step["ledger"].items() if value is not None
-        )
-        cut = ", interrupted" if step["interrupted"] else ""
-        lines = [f"  caller: {step['heard']}"] if step["heard"] else []
-        lines.append(f"  agent:  {step['said']}")
-        if step["sources"]:
-            lines.append(f"          from {', '.join(map(str, step['sources']))}")
-        return [f"turn {step['turn']} ({step['turn_class']}{cut})  {ledger}", *lines]
-    if "tool" in step:
-        return [
-            f"  tool {step['tool']} {json.dumps(step['arguments'])} → {step['outcome']} {json.dumps(step['result'])}"
-        ]
-    return [f"  {step['name']} {json.dumps(step['detail'])}"]
+    if as_json:
+        print(json.dumps(with_sums(found), ensure_ascii=False, indent=1))
+        return
+    print_call(found, Console())
 
 
 def _from_file(settings: Settings, question: Any) -> Any:
@@ -127,14 +90,3 @@ def _from_file(settings: Settings, question: Any) -> Any:
             return question(store, connection)
     finally:
         engine.dispose()
-
-
-def _local(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _length(duration_ms: float | None) -> str:
-    if duration_ms is None:
-        return ""
-    minutes, seconds = divmod(round(duration_ms / 1000), 60)
-    return f"{minutes}:{seconds:02}"

@@ -75,13 +75,14 @@ class Turn(_Operation):
     op: Literal["turn"] = "turn"
     turn: int = Field(ge=0)
     revision: int = Field(default=0, ge=0)
+    """How often the turn was reopened because the caller went on."""
     heard: str = ""
     said: str = ""
     turn_class: str = ""
     interrupted: bool = False
     sources: list[Any] = []
     ledger: dict[str, float | int | None] = {}
-    """Milliseconds by name."""
+    """Milliseconds by name; ``speculation`` is 1 where the reply had been begun before the turn was over."""
 
 
 class Tool(_Operation):

@@ -58,7 +58,7 @@ def test_calls_are_listed_and_shown_from_the_file(recorded: Path) -> None:
     assert "completed" in listed.stdout
     assert "1:00" in listed.stdout
     shown = landline(recorded, "calls", "show", "c1")
-    for words in ("caller: when do you open", "agent:  At eight.", "from hours.md", "grounded", "stt 21"):
+    for words in ("caller: when do you open", "agent:  At eight.", "from:   hours.md", "grounded", "stt 21"):
         assert words in shown.stdout
     assert json.loads(landline(recorded, "calls", "show", "c1", "--json").stdout)["turns"][0]["turn"] == 1
 

@@ -187,6 +187,22 @@ def test_a_call_cut_off_is_closed_as_interrupted_at_its_last_sign_of_life(engine
     assert shown(engine, "c2")["end_reason"] == "completed"
 
 
+def test_a_ledger_takes_every_name(engine: Engine) -> None:
+    """Stages are renamed and added from one version to the next; records of all of them are kept as they are."""
+    ledger = {
+        "network": 20,
+        "detect": 61.5,
+        "gap": 480,
+        "speculation": 1,
+        "wasted_llm_ms": 900.25,
+        "barge_in": None,
+        "of_tomorrow": 7,
+    }
+    write(engine, started(), turn(2, revision=3, ledger=ledger))
+    (kept,) = shown(engine)["turns"]
+    assert (kept["ledger"], kept["revision"]) == (ledger, 3)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "kept"),
     [("completed", "caller_hangup", "completed"), ("interrupted", "caller_hangup", "caller_hangup")],
