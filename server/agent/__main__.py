@@ -17,6 +17,7 @@ import uvloop
 
 from models.errors import ModelError
 from models.llm_client import LlmEndpoint
+from models.llm_gate import GatedModel
 from models.native_tools import NativeTools
 from models.protocols import LanguageModel
 from models.speech_client import PiperClient, SpeechWorkerClient
@@ -42,7 +43,9 @@ def _language_model(config: AgentProcessConfig) -> LanguageModel:
         api_key=config.llm_api_key,
         llama_cpp=config.llm_adapter == "structured",
     )
-    return NativeTools(endpoint) if config.llm_adapter == "native" else StructuredActions(endpoint)
+    if config.llm_adapter == "native":
+        return NativeTools(endpoint)
+    return GatedModel(StructuredActions(endpoint), slots=config.llm_slots)
 
 
 async def _go() -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 
+from models.llm_gate import GatedModel
 from models.protocols import ChatRequest, LanguageModel, ReplyItem
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedModel:
-    """Satisfies :class:`models.protocols.LanguageModel`."""
+    """Satisfies :class:`models.protocols.LanguageModel` and :class:`models.protocols.Promotes`."""
 
     model: LanguageModel
     slot: int
@@ -18,6 +19,11 @@ class PinnedModel:
     def reply(self, request: ChatRequest) -> AsyncGenerator[ReplyItem, None]:
         """Return the model's reply, from this call's slot."""
         return self.model.reply(replace(request, slot=self.slot))
+
+    def promote(self) -> None:
+        """Treat every speculative request of this call as final from now on."""
+        if isinstance(self.model, GatedModel):
+            self.model.promote(self.slot)
 
 
 def free_slot(taken: Iterable[int], slots: int) -> int:
