@@ -2,6 +2,7 @@
 
 The first clause may end early, at a comma after a few words, because its first audio is what the caller waits for;
 later ones end with a sentence or at a comma far enough in. Abbreviations, decimals, times and initials are not cut.
+Where a limit is set the first clause ends without any comma, where a phrase does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,19 @@ _HALVES_OF_DAY: Final = frozenset({"a.m", "p.m"})
 _WEEKDAYS: Final = frozenset("monday tuesday wednesday thursday friday saturday sunday".split())
 _CONJUNCTIONS: Final = "and|but|because|so|which|while|if|when|unless|although"
 
+_PHRASE_STARTS: Final = frozenset(
+    "and but because so which while if when unless although that how what where who why or to for with at in on from of"
+    " about after before during until by into as than".split()
+)
+"""A phrase may begin with these, so the words before them can be spoken."""
+_LEANING: Final = frozenset(
+    "a an the my your our his her their its this these i you we they he she it is are was were am be do does did can could"
+    " will would shall should may might must have has had not no very so and but or because if to for with at in on from of"
+    " about after before during until by into as than which that what how where who there i'm you're we're they're it's"
+    " i'll you'll we'll i'd you'd we'd i've you've we've don't doesn't can't won't".split()
+)
+"""Words that lean on the next one: nobody pauses after them."""
+
 _BOUNDARY: Final = re.compile(
     r"""(?P<end>[.!?…]+["'”’)\]]*)(?=\s)      # end of a sentence
       | (?P<soft>[,;:]["'”’)]*|\s[–—-])(?=\s)  # a pause within one
@@ -26,17 +40,22 @@ _BOUNDARY: Final = re.compile(
 )
 _CONJUNCTION: Final = re.compile(rf"\s(?=(?:{_CONJUNCTIONS})\s)", re.IGNORECASE)
 _LAST_WORD: Final = re.compile(r"(\S+)$")
+_WHOLE_WORD: Final = re.compile(r"\S+(?=\s)")
 
 
 class ClauseSplitter:
     """Text in, speakable clauses out. ``feed`` as it comes, ``flush`` at the end."""
 
-    def __init__(self, *, first_words: int = 4, later_words: int = 9, long_words: int = 18) -> None:
+    def __init__(
+        self, *, first_words: int = 4, first_limit: int = 0, later_words: int = 9, long_words: int = 18
+    ) -> None:
         """A pause ends the first clause after ``first_words`` words and a later one after ``later_words``.
 
-        Without any punctuation a clause of ``long_words`` words is cut before a conjunction.
+        Without any punctuation a clause of ``long_words`` words is cut before a conjunction, and the first one after
+        at most ``first_limit`` words, before a new phrase where there is one; 0 sets no such limit.
         """
         self._first_words = first_words
+        self._first_limit = first_limit
         self._later_words = later_words
         self._long_words = long_words
         self._buffer = ""
@@ -65,6 +84,24 @@ class ClauseSplitter:
 
     def _cut(self) -> int | None:
         """Where the first clause of the buffer ends, if that is certain already."""
+        ends = [end for end in (self._cut_at_pause(), self._cut_short()) if end is not None]
+        return min(ends, default=None)
+
+    def _cut_short(self) -> int | None:
+        """Where a first clause ends that has become long enough without a pause."""
+        if self._given or not self._first_limit:
+            return None
+        words = list(_WHOLE_WORD.finditer(self._buffer))
+        for count in range(self._first_words, min(len(words), self._first_limit + 1)):
+            opens, before = _bare(words[count][0]), _bare(words[count - 1][0])
+            if opens in _PHRASE_STARTS and before not in _LEANING:
+                return words[count].start()
+        if len(words) < self._first_limit:
+            return None
+        upright = [word for word in words[1 : self._first_limit] if _bare(word[0]) not in _LEANING]
+        return (upright[-1] if upright else words[self._first_limit - 1]).end()
+
+    def _cut_at_pause(self) -> int | None:
         words_needed = self._later_words if self._given else self._first_words
         for match in _BOUNDARY.finditer(self._buffer):
             before = self._buffer[: match.start()]
@@ -90,6 +127,10 @@ class ClauseSplitter:
             if len(self._buffer[: match.start()].split()) >= self._later_words:
                 return match.end()
         return None
+
+
+def _bare(word: str) -> str:
+    return word.strip(".,;:!?\"'“”’()").lower().replace("’", "'")
 
 
 def _ends_sentence(before: str, mark: str, after: str) -> bool:

@@ -32,6 +32,9 @@ from server.errors import LandlineError
 MAX_ITEMS: Final = 400
 """Pieces of one reply that are listened to; a model that never ends is cut off."""
 MAX_CLAUSES: Final = 4
+FIRST_PAUSE_WORDS: Final = 3
+FIRST_CLAUSE_WORDS: Final = 6
+"""The caller waits for the first clause: it ends at a pause after so many words, and at the latest after so many."""
 _MARKUP: Final = re.compile(r"[*_`#|]+")
 """Signs that a model likes and a voice would read out."""
 TOOL_WORDS: Final = ("appointment|booking|book|cancel|reschedule|move|change|visit|slot|reservation",)
@@ -219,7 +222,7 @@ async def clauses(turn: TurnContext, request: ChatRequest) -> AsyncGenerator[str
     :class:`Waiting` comes first, once, where the model has not begun by the time a caller grows uneasy.
     """
     limits = turn.limits
-    cutter = ClauseSplitter()
+    cutter = ClauseSplitter(first_words=FIRST_PAUSE_WORDS, first_limit=FIRST_CLAUSE_WORDS)
     async with aclosing(turn.services.llm.reply(replace(request, priority=turn.priority))) as stream:
         first = asyncio.ensure_future(_next(stream, limits.llm_first_s))
         try:
