@@ -43,9 +43,11 @@ _MAX_WAITS: Final = 512
 _STEP_UP_NS: Final = 1 * _S
 """Time that a step of shedding gets to show its effect before the next."""
 _STEP_DOWN_NS: Final = 3 * _S
-_TRUST_CALL_S: Final = 60.0
+_TRUST_CALL_S: Final = 30.0
 """Measured seconds of calls that count as much as the configured capacity does."""
-_FORGET_S: Final = 300.0
+_PRESUMED_FULL: Final = 0.8
+"""How full the models are presumed to be with all configured calls, so that little more than that is no reason to refuse."""
+_FORGET_S: Final = 120.0
 """Time constant after which the demand of a call is measured anew."""
 _CAPACITY_BAND: Final = 0.1
 """Share by which there must be more room before the capacity rises again."""
@@ -94,9 +96,10 @@ class _Resource:
     """All work, short window: what shedding goes by."""
     final: Share
     """Final work, long window: what the capacity goes by."""
-    speculative: Share
+    awaited: Share
+    """Final and speculative work, long window."""
     wasted: Share
-    """The part of ``speculative`` that was for nothing."""
+    """Speculative work that was for nothing."""
     demand_s: float = 0.0
     """Integral of the share that could not be shed, forgetting."""
 
@@ -152,8 +155,8 @@ class HeadRoom:
                 resource.recent.add(now - ran_ns, now)
                 if priority is Priority.FINAL:
                     resource.final.add(now - ran_ns, now)
-                elif priority is Priority.SPECULATIVE:
-                    resource.speculative.add(now - ran_ns, now)
+                if priority is not Priority.PARTIAL:
+                    resource.awaited.add(now - ran_ns, now)
         untold = self._untold_waits.setdefault(kind, [])
         if len(untold) < _MAX_WAITS:
             untold.append(max(0.0, waited_ms))
@@ -273,14 +276,14 @@ class HeadRoom:
 
     def _per_call(self, resource: _Resource) -> float:
         """Return the share of a resource that a call needs: as measured, and as configured while little was."""
-        presumed = (self._settings.target_share - _CAPACITY_BAND) / self._configured
+        presumed = _PRESUMED_FULL * (self._settings.target_share - _CAPACITY_BAND) / self._configured
         return max(1e-6, (resource.demand_s + presumed * _TRUST_CALL_S) / (self._call_s + _TRUST_CALL_S))
 
     def _firm_share(self, resource: _Resource, now: int) -> float:
-        """Return the busy share by work that cannot be shed."""
-        final_since = [at for kind, priority, at in self._running if _is_final(kind, priority, resource)]
-        used = resource.speculative.share(now) - resource.wasted.share(now)
-        return min(1.0, resource.final.share(now, final_since) + max(0.0, used))
+        """Return the busy share by work that cannot be shed: final, and speculation but for what it wasted."""
+        since = [at for kind, priority, at in self._running if _is_final(kind, priority, resource)]
+        used = resource.awaited.share(now, since) - resource.wasted.share(now)
+        return max(resource.final.share(now, since), used)
 
     def _measure(self, now: int) -> None:
         """Go on with the sums by which the demand of a call is known."""
@@ -343,7 +346,7 @@ def _resources(settings: HeadRoomSettings) -> list[_Resource]:
             kinds=kinds,
             recent=measure(_SHED_WINDOW_NS, places),
             final=measure(_LOAD_WINDOW_NS, places),
-            speculative=WorkShare(_LOAD_WINDOW_NS, places),
+            awaited=measure(_LOAD_WINDOW_NS, places),
             wasted=WorkShare(_LOAD_WINDOW_NS, places),
         )
         for kinds, places in wanted
