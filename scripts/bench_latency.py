@@ -1,56 +1,53 @@
-"""``make bench``: response gap, barge-in, failover and memory of the whole stack, taken on the wire.
+"""``landline bench latency``: the response gap of every class of turn on the wire, with its ledger.
 
-Rings the sample clinic over real SIP and RTP on this machine with the real models. The gap is counted
-at the caller's end: from the packet with the last speech sample to the first packet with content (a
-filler is counted apart). Beside every gap stands the share of turns that were cut off early.
+Rings the sample clinic (with one slow tool added) on this machine with the real models, over SIP and RTP or over the raw
+audio WebSocket. The gap is counted at the caller's end: from the packet with the last speech sample to the first packet
+with speech of the agent's. Beside every gap stands the share of turns that were cut off early, and the lines include
+some with a pause in them, so that it means something.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import signal
-import statistics
+import random
+import socket
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
-import psutil
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from scripts.caller import Telephone
-from scripts.softphone import SPEECH_DBFS
-from scripts.stack import Stack, running
-
-LINES = (
-    "Are you a machine?",
-    "I am a little nervous about coming to see you.",
-    "What are your hours on Saturday?",
-    "Where can I park?",
-    "My mother used to come to you.",
-    "Do I need to fast before a blood test?",
-    "I like your clinic a lot.",
-    "Thank you very much.",
-    "Do you take Blue Cross?",
-    "It has been very cold this week.",
-    "When do you close on Friday?",
-    "What should I bring to my first visit?",
-    "I have never been to a clinic like yours.",
-    "Are you open on Sunday?",
-    "How do I get a refund?",
+from models.speech_client import PiperClient
+from scripts import bench_plots
+from scripts.bench_agent import make_agent
+from scripts.bench_lines import TURNS, Line, Voices
+from scripts.bench_phone import BenchCall, SipCall, ask, greeted
+from scripts.bench_statistics import (
+    OUT,
+    MachineLoad,
+    Summary,
+    describe_load,
+    machine,
+    percentile,
+    share,
+    summarise,
+    write_figures,
 )
-"""Questions of every class; which class a turn really took is read from its record."""
+from scripts.bench_wire import WireCall
+from scripts.softphone import CallRefused, Softphone
+from scripts.stack import Stack, free_port, running
 
-_TARGETS_MS = {"fixed": 900, "plain": 2000, "grounded": 3000, "tool": 4500}
-_STAGES = ("silence", "stt_wait", "words", "voice", "playout")
-_NS_PER_MS = 1_000_000
+TARGETS_MS: Final = {"fixed": 450, "plain": 1000, "grounded": 1500, "tool": 450, "tool, filler first": 1000}
+"""For the median of each class. A tool turn's own target is its filler's; one without a filler is a cached turn."""
+_P95_TARGET_MS: Final = 2000
+_SUMS: Final = ("gap", "filler_gap")
+"""Entries of a ledger that are sums of others."""
+_ROW_LIMIT_S: Final = 4.0
 
 
 @dataclass(slots=True)
@@ -59,209 +56,246 @@ class Results:
 
     first_audio_ms: list[float] = field(default_factory=list)
     gaps_ms: dict[str, list[float]] = field(default_factory=dict)
-    filler_gaps_ms: list[float] = field(default_factory=list)
+    """To the first thing heard, by class; turns that begin with a filler are a class of their own."""
+    content_gaps_ms: dict[str, list[float]] = field(default_factory=dict)
+    """To the first content."""
     stages_ms: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     ledger_error_ms: list[float] = field(default_factory=list)
-    """Wire gap less the ledger's: what the agent cannot see."""
+    """Wire gap less the ledger's sum: what the agent does not see."""
     turns: int = 0
+    turns_with_pause: int = 0
     cut_off_early: int = 0
+    cut_off_lines: list[str] = field(default_factory=list)
+    """Which lines were cut: the benchmark's own words, nobody's speech."""
     unanswered: int = 0
-    barge_in_ms: list[float] = field(default_factory=list)
-    failover_killed_ms: list[float] = field(default_factory=list)
-    failover_stopped_ms: list[float] = field(default_factory=list)
-    resident_mb: dict[str, float] = field(default_factory=dict)
+    calls: int = 0
+    refused_calls: int = 0
+
+    def all_gaps(self) -> list[float]:
+        """Return every gap to the first thing heard."""
+        return [gap for gaps in self.gaps_ms.values() for gap in gaps]
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return the value below which ``share`` of the values lie."""
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+def take_turn(results: Results, wire_gap_ms: float | None, rows: Sequence[dict[str, Any]]) -> bool:
+    """Add one exchange: its gap on the wire and the turns that the records hold for it. Returns whether it was cut off."""
+    row = rows[-1] if rows else None
+    # More than one turn for one line means that it was cut, whether or not the caller heard the answer to the first part.
+    cut = len(rows) > 1
+    if cut or row is None or wire_gap_ms is None or not row["ledger"]:
+        return cut
+    book = row["ledger"]
+    unseen_ms = wire_gap_ms - book.get("filler_gap", book["gap"])
+    results.ledger_error_ms.append(unseen_ms)
+    name = f"{row['turn_class']}, filler first" if "filler_gap" in book else row["turn_class"]
+    results.gaps_ms.setdefault(name, []).append(wire_gap_ms)
+    results.content_gaps_ms.setdefault(name, []).append(book["gap"] + unseen_ms)
+    results.stages_ms.setdefault(name, []).append(stages(book))
+    return cut
 
 
-async def measure_gaps(
-    stack: Stack, telephone: Telephone, results: Results, advance: Callable[[], None]
+def stages(book: dict[str, Any]) -> dict[str, float]:
+    """Return the stages of a ledger, in order: the entries that add up to its gap."""
+    found: dict[str, float] = {}
+    left = float(book["gap"])
+    for name, value in book.items():
+        if name in _SUMS or not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        # What follows once the gap is used up is told beside it (a speculation's cost, say) and is no part of it.
+        if left <= 0.5 and found:
+            break
+        found[name] = float(value)
+        left -= value
+    return found
+
+
+async def measure_call(
+    call: BenchCall, stack: Stack, voices: Voices, lines: Sequence[Line], results: Results, until: float
 ) -> None:
-    """One call through all lines."""
-    caller = await telephone.ring(stack.uri)
-    await caller.prepare(LINES)
-    greeting = await caller.listen(0)
-    results.first_audio_ms.append((greeting.heard_from_ns - caller.call.answered_ns) / _NS_PER_MS)
+    """One call through some lines."""
+    results.calls += 1
+    results.first_audio_ms.append(await greeted(call))
     call_id = stack.calls()[-1]["call_id"]
     known = len(stack.wait_rows("turn", call_id, 1))
-    for line in LINES:
-        exchange = await caller.ask(line)
-        rows = stack.wait_rows("turn", call_id, known + 1)
+    for line in lines:
+        if time.monotonic() > until:
+            break
+        answer = await ask(call, voices, line)
+        results.turns += 1
+        results.turns_with_pause += bool(line.pause_ms)
+        results.unanswered += not answer.answered
+        rows = await asyncio.to_thread(stack.wait_rows, "turn", call_id, known + 1, _ROW_LIMIT_S)
         fresh = [row for row in rows[known:] if row["heard"]]
         known = len(rows)
-        results.turns += 1
-        advance()
-        if not fresh:
-            results.unanswered += 1
-            continue
-        # A line has no pause in it: more than one turn for it means that it was cut.
-        results.cut_off_early += len(fresh) > 1
-        row = fresh[-1]
-        ledger = row["ledger"]
-        if len(fresh) > 1 or not ledger:
-            continue
-        first_ms = ledger.get("filler_gap", ledger["gap"])
-        unseen_ms = exchange.gap_ms - first_ms
-        results.ledger_error_ms.append(unseen_ms)
-        results.gaps_ms.setdefault(row["turn_class"], []).append(ledger["gap"] + unseen_ms)
-        results.stages_ms.setdefault(row["turn_class"], []).append({name: ledger[name] for name in _STAGES})
-        if "filler_gap" in ledger:
-            results.filler_gaps_ms.append(exchange.gap_ms)
-    await caller.call.hang_up()
+        if take_turn(results, answer.gap_ms, fresh) or answer.cut_off_early:
+            results.cut_off_early += 1
+            results.cut_off_lines.append(line.name)
 
 
-async def measure_barge_in(stack: Stack, telephone: Telephone) -> float:
-    """Speak over the greeting; return from the first speech packet sent to the last speech received."""
-    caller = await telephone.ring(stack.uri)
-    await caller.prepare(["Sorry, where can I park?"])
-    await caller.call.wait_for_audio(SPEECH_DBFS, 0, 10)
-    await asyncio.sleep(1.0)
-    began_ns = time.monotonic_ns()
-    await caller.say("Sorry, where can I park?")
-    silent_ns = caller.last_speech_before_pause_ns(began_ns)
-    await caller.call.hang_up()
-    return (silent_ns - began_ns) / _NS_PER_MS
-
-
-async def measure_failover(stack: Stack, telephone: Telephone, signal_number: int) -> float:
-    """Hurt the agent in a quiet moment; return when the one that took over is heard."""
-    caller = await telephone.ring(stack.uri)
-    await caller.listen(0)
-    await caller.ask("What are your hours on Saturday?")
-    hurt_ns = time.monotonic_ns()
-    os.kill(stack.active_agent().pid, signal_number)
-    # Nobody speaks now: what is heard next is the agent that took over.
-    heard_ns = await caller.call.wait_for_audio(SPEECH_DBFS, hurt_ns, 15)
-    await caller.call.wait_for_quiet(900, 15)
-    await caller.call.hang_up()
-    return (heard_ns - hurt_ns) / _NS_PER_MS
-
-
-async def measure(stack: Stack, calls: int, console: Console) -> Results:
-    """Take every figure."""
+async def measure(
+    stack: Stack, arguments: argparse.Namespace, until: float, say: Callable[[str], None]
+) -> Results:
+    """Ring until all turns are taken or the time is over."""
     results = Results()
-    telephone = await Telephone.start(stack.run_directory)
+    voices = Voices(PiperClient(stack.run_directory / "tts.sock"), arguments.out / "voices")
+    await voices.prepare(TURNS)
+    order = random.Random(arguments.seed)
+    phone = await Softphone.start() if arguments.over == "sip" else None
     try:
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("response gap", total=calls * len(LINES))
-            for _ in range(calls):
-                await measure_gaps(stack, telephone, results, lambda: progress.advance(task))
-            results.resident_mb = stack.resident_mb()
-            task = progress.add_task("barge-in", total=8)
-            for _ in range(8):
-                results.barge_in_ms.append(await measure_barge_in(stack, telephone))
-                progress.advance(task)
-            task = progress.add_task("failover", total=6)
-            for kind, taken in (
-                (signal.SIGKILL, results.failover_killed_ms),
-                (signal.SIGSTOP, results.failover_stopped_ms),
-            ):
-                for _ in range(3):
-                    taken.append(await measure_failover(stack, telephone, kind))
-                    await asyncio.to_thread(stack.wait_ready, 60)
-                    await asyncio.sleep(3)
-                    progress.advance(task)
+        while results.turns < arguments.turns and time.monotonic() < until:
+            lines = list(TURNS)
+            order.shuffle(lines)
+            lines = lines[: arguments.turns - results.turns]
+            try:
+                call: BenchCall = (
+                    await SipCall.dial(phone, stack.uri)
+                    if phone
+                    else await WireCall.dial(websocket_url(stack))
+                )
+            except CallRefused:
+                results.refused_calls += 1
+                await asyncio.sleep(1)
+                continue
+            try:
+                await measure_call(call, stack, voices, lines, results, until)
+            except (ConnectionError, TimeoutError) as error:
+                say(f"a call ended early: {type(error).__name__}")
+            finally:
+                await call.hang_up()
+            gaps = results.all_gaps()
+            middle = f", median gap {percentile(gaps, 0.5):.0f} ms" if gaps else ""
+            say(f"{results.turns} of {arguments.turns} turns{middle}, {results.cut_off_early} cut off early")
     finally:
-        await telephone.close()
+        if phone is not None:
+            await phone.close()
     return results
 
 
-def show(results: Results, console: Console) -> None:
+def websocket_url(stack: Stack) -> str:
+    """Return the address of the stack's WebSocket."""
+    return f"ws://127.0.0.1:{stack.environment['LANDLINE_WEBSOCKET__PORT']}/v1/call?rate=16000"
+
+
+def figures_of(results: Results, over: str, load: dict[str, float]) -> dict[str, Any]:
+    """Return everything that is kept."""
+    stage_names = list(
+        dict.fromkeys(name for rows in results.stages_ms.values() for row in rows for name in row)
+    )
+    return {
+        "machine": machine(),
+        "load": load,
+        "over": over,
+        "turns": results.turns,
+        "turns_with_pause": results.turns_with_pause,
+        "calls": results.calls,
+        "refused_calls": results.refused_calls,
+        "cut_off_early": results.cut_off_early,
+        "cut_off_early_share": round(share(results.cut_off_early, results.turns), 1),
+        "cut_off_lines": results.cut_off_lines,
+        "unanswered": results.unanswered,
+        "gap_ms": {name: summarise(values) for name, values in results.gaps_ms.items()},
+        "gap_of_all_ms": summarise(results.all_gaps()),
+        "content_gap_ms": {name: summarise(values) for name, values in results.content_gaps_ms.items()},
+        "stages": stage_names,
+        "median_stage_ms": {
+            name: {
+                stage: round(percentile([row.get(stage, 0.0) for row in rows], 0.5)) for stage in stage_names
+            }
+            for name, rows in results.stages_ms.items()
+        },
+        "wire_less_ledger_ms": summarise(results.ledger_error_ms),
+        "wire_less_ledger_spread_ms": spread(results.ledger_error_ms),
+        "first_audio_ms": summarise(results.first_audio_ms),
+        "gaps_ms": {name: [round(one) for one in values] for name, values in results.gaps_ms.items()},
+        "wire_less_ledger_all_ms": [round(one) for one in results.ledger_error_ms],
+    }
+
+
+def spread(values: Sequence[float]) -> float:
+    """Return the 95th percentile of the distance from the median, 0 for no values."""
+    if not values:
+        return 0.0
+    middle = percentile(values, 0.5)
+    return round(percentile([abs(one - middle) for one in values], 0.95), 1)
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures."""
-    table = Table(title="Response gap on the wire: last speech sample sent to first content heard (ms)")
-    for heading in ("class", "turns", "median", "P95", "target (median)", *_STAGES):
-        table.add_column(heading, justify="right")
-    for turn_class, target in _TARGETS_MS.items():
-        gaps = results.gaps_ms.get(turn_class, [])
-        if not gaps:
-            table.add_row(turn_class, "0")
-            continue
-        stages = [
-            f"{statistics.median(row[name] for row in results.stages_ms[turn_class]):.0f}" for name in _STAGES
-        ]
+    table = Table(
+        title=f"Response gap on the wire over {figures['over']}: last speech packet to first heard, in ms"
+    )
+    for heading in ("class", "turns", "P50", "target", "P95", "P99", "content P50", *figures["stages"]):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name in sorted(
+        figures["gap_ms"], key=lambda one: list(TARGETS_MS).index(one) if one in TARGETS_MS else 99
+    ):
+        gap: Summary = figures["gap_ms"][name]
+        medians = figures["median_stage_ms"][name]
         table.add_row(
-            turn_class,
-            str(len(gaps)),
-            f"{statistics.median(gaps):.0f}",
-            f"{percentile(gaps, 0.95):.0f}",
-            f"≤ {target}",
-            *stages,
-        )
+            name, str(gap.n), f"{gap.p50:.0f}", f"≤ {TARGETS_MS[name]}" if name in TARGETS_MS else "",
+            f"{gap.p95:.0f}", f"{gap.p99:.0f}", f"{figures['content_gap_ms'][name].p50:.0f}",
+            *(str(medians[stage]) for stage in figures["stages"]),
+        )  # fmt: skip
     console.print(table)
-    share = 100 * results.cut_off_early / max(1, results.turns)
+    everything: Summary | None = figures["gap_of_all_ms"]
+    if everything is not None:
+        console.print(
+            f"all turns: P50 {everything.p50:.0f}, P95 {everything.p95:.0f} (target ≤ {_P95_TARGET_MS}),"
+            f" P99 {everything.p99:.0f} ms (n = {everything.n})"
+        )
     console.print(
-        f"turns {results.turns}, cut off early {results.cut_off_early} ({share:.1f} %), "
-        f"without an answer {results.unanswered}"
+        f"cut off early: {figures['cut_off_early']} of {figures['turns']} turns ({figures['cut_off_early_share']} %;"
+        f" {figures['turns_with_pause']} of them hold a pause of the caller's); unanswered {figures['unanswered']};"
+        f" calls {figures['calls']}, refused {figures['refused_calls']}"
     )
-    rows: tuple[tuple[str, list[float], int | None], ...] = (
-        ("first agent audio after answer", results.first_audio_ms, 300),
-        ("filler heard (turns that have one)", results.filler_gaps_ms, 1200),
-        ("wire gap less the ledger's (what the agent cannot see)", results.ledger_error_ms, None),
-        ("barge-in to silence", results.barge_in_ms, 250),
-        ("agent killed: conversation resumed", results.failover_killed_ms, 3000),
-        ("agent stopped: conversation resumed", results.failover_stopped_ms, 3000),
-    )
-    for name, values, target_ms in rows:
-        if values:
-            console.print(
-                f"{name}: median {statistics.median(values):.0f} ms, max {max(values):.0f} ms"
-                f" ({'' if target_ms is None else f'target ≤ {target_ms} ms, '}n = {len(values)})"
-            )
-    sizes = ", ".join(f"{name} {size:.0f}" for name, size in results.resident_mb.items() if name != "all")
-    console.print(f"resident {results.resident_mb.get('all', 0):.0f} MB (target ≤ 4096): {sizes}")
+    for line in sorted(set(figures["cut_off_lines"])):
+        console.print(f"  cut off: {line}", highlight=False)
+    unseen: Summary | None = figures["wire_less_ledger_ms"]
+    if unseen is not None:
+        console.print(
+            f"wire gap less the ledger's sum: median {unseen.p50:.0f} ms, P95 {unseen.p95:.0f} ms, 95 % within"
+            f" {figures['wire_less_ledger_spread_ms']:.0f} ms of the median (n = {unseen.n})"
+        )
+    first: Summary | None = figures["first_audio_ms"]
+    if first is not None:
+        console.print(
+            f"first agent audio after the answer: P50 {first.p50:.0f} ms, worst {first.worst:.0f} ms"
+        )
+    console.print(describe_load(figures["load"]))
 
 
-def draw(results: Results, png: Path) -> None:
-    """Draw the gaps of every class beside their targets."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    classes = [name for name in _TARGETS_MS if results.gaps_ms.get(name)]
-    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
-    axes.boxplot(
-        [results.gaps_ms[name] for name in classes],
-        tick_labels=classes,
-        orientation="horizontal",
-        whis=(5, 95),
-    )
-    for row, name in enumerate(classes, 1):
-        axes.plot([_TARGETS_MS[name]] * 2, [row - 0.35, row + 0.35], color="#c0392b", linewidth=2)
-    axes.set(
-        title="Response gap on the wire (box: quartiles, whiskers: 5 to 95 %; red: target for the median)",
-        xlabel="milliseconds",
-        xlim=(0, None),
-    )
-    figure.savefig(png, dpi=110)
-    plt.close(figure)
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=112, help="turns to take")
+    parser.add_argument("--minutes", type=float, default=11.0, help="when no further turn is begun")
+    parser.add_argument("--over", choices=("sip", "websocket"), default="sip")
+    parser.add_argument("--seed", type=int, default=1, help="order of the lines")
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=4, help="calls through all lines, one after another")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"))
-    arguments = parser.parse_args()
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    console = Console(width=140)
-    console.print(
-        f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}"
-    )
-    with (
-        tempfile.TemporaryDirectory(prefix="landline-bench-") as directory,
-        running(Path(directory)) as stack,
-    ):
-        results = asyncio.run(measure(stack, arguments.calls, console))
-    show(results, console)
-    (out / "latency.json").write_text(json.dumps(asdict(results), indent=1))
-    draw(results, out / "latency.png")
-    console.print(f"figures: {out / 'latency.json'}, plot: {out / 'latency.png'}")
+    arguments = parse()
+    console = Console(width=160)
+    until = time.monotonic() + 60 * arguments.minutes
+    load = MachineLoad()
+    settings: dict[str, str] = {}
+    if arguments.over == "websocket":
+        settings["LANDLINE_WEBSOCKET__ENABLED"] = "true"
+        settings["LANDLINE_WEBSOCKET__PORT"] = str(free_port(socket.SOCK_STREAM))
+    with tempfile.TemporaryDirectory(prefix="landline-bench-") as directory:
+        settings["LANDLINE_AGENT__FOLDER"] = str(make_agent(Path(directory)))
+        console.print("starting Landline …")
+        with running(Path(directory) / "data", **settings) as stack:
+            console.print(f"ringing over {arguments.over}")
+            results = asyncio.run(measure(stack, arguments, until, console.print))
+    figures = figures_of(results, arguments.over, load.report())
+    show(figures, console)
+    name = "latency" if arguments.over == "sip" else "latency_websocket"
+    path = write_figures(name, figures, arguments.out)
+    bench_plots.latency(figures, arguments.out / f"{name}.png")
+    console.print(f"figures: {path}, plot: {arguments.out / f'{name}.png'}")
 
 
 if __name__ == "__main__":
