@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.protocols import TextToSpeech
 from scripts.bench_statistics import OUT
+from scripts.caller import RATE_HZ as TELEPHONE_HZ
 from scripts.caller import trim
 from server.agent.phrases import synthesise_whole
 from tests.e2e import caller_lines
@@ -102,7 +103,7 @@ class Voices:
 
     async def _whole(self, text: str) -> bytes:
         if text in caller_lines.LINES:
-            return resample(caller_lines.recorded(text), caller_lines.RATE_HZ, RATE_HZ)
+            return resample(caller_lines.recorded(text), TELEPHONE_HZ, RATE_HZ)
         path = self._directory / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.wav"
         if not path.is_file():
             self._directory.mkdir(parents=True, exist_ok=True)

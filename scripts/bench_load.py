@@ -1,218 +1,299 @@
-"""Twenty calls at once with scripted models: lateness of media, CPU and response overhead, beside a bare ticker.
+"""Many calls at once in one agent process with all models scripted: overhead, memory, lateness of media.
 
-``python -m scripts.bench_load [--calls 20] [--seconds 30]`` starts a real sip process and a real agent process (VAD,
-turn taking, dialogue, records turned off) over scripted model workers, and as many calls of real softphones, each of
-which asks a question every few seconds. The bare ticker is the same ticker in a process that does nothing else, before
-and after: what it shows is the machine's doing.
+``python -m scripts.bench_load`` starts a real sip process and one real agent process (VAD, turn taking, dialogue) over a
+scripted recogniser, turn detector, language model and voice, and rings it from softphones in processes of their own:
+first 20, 50 and 100 calls at once, then 1,000 short ones. The overhead of a turn is its gap on the wire less the silence
+that its ledger says was waited for; its parts are the rest of the ledger and what the agent does not see. The bare ticker
+is the same 20 ms ticker in a process that does nothing else, before and after: what it shows is the machine's doing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
-import json
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import uvloop
+from rich.console import Console
+from rich.table import Table
 
-from models.model_store import model_path
-from models.speech_client import PiperClient
-from scripts.bench_media import bare_in_a_process, row
-from scripts.caller import RATE_HZ, trim
-from scripts.scripted_models import HEARD
-from scripts.softphone import SPEECH_DBFS, Softphone, SoftphoneCall
-from scripts.stack import ask_sip_status, free_port, running
-from server.agent.config import AgentProcessConfig
-from server.agent.phrases import synthesise_whole
-from server.config import SAMPLE_AGENT, Settings
-from server.turns.settings import TurnSettings
+from scripts import bench_plots
+from scripts.bench_latency import spread, stages
+from scripts.bench_media import bare_in_a_process
+from scripts.bench_statistics import (
+    OUT,
+    MachineLoad,
+    describe_load,
+    machine,
+    percentile,
+    slope,
+    summarise,
+    write_figures,
+)
+from scripts.load_caller import LoadConfig
+from scripts.load_processes import Processes, callers, number_of
 
-_PAUSE_S = 3.0
-_ANSWER_LIMIT_S = 10.0
-_NS_PER_MS = 1_000_000
-
-
-def caller_speech() -> bytes:
-    """Return the question as real speech (VAD must hear speech), rendered by Piper before the measurement."""
-    kept = Settings().cache_directory / "bench" / "question.pcm"
-    if not kept.is_file():
-
-        async def speak(run_directory: Path) -> bytes:
-            return trim(await synthesise_whole(PiperClient(run_directory / "tts.sock"), HEARD, "", RATE_HZ))
-
-        with (
-            tempfile.TemporaryDirectory(prefix="landline-bench-") as directory,
-            running(Path(directory)) as stack,
-        ):
-            pcm = asyncio.run(speak(stack.run_directory))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(pcm)
-    return kept.read_bytes()
+TARGETS: Final = {"overhead_p50_ms": 90, "overhead_p95_ms": 150, "mb_per_call": 5}
+_CALLS_PER_PROCESS: Final = 25
+_PAUSE_S: Final = 2.5
+_SOAK_LINES: Final = 40
+_SOAK_LIMIT_S: Final = 200.0
 
 
-@dataclasses.dataclass(slots=True)
-class Load:
-    """What twenty calls at once showed."""
+@dataclass(slots=True)
+class Step:
+    """What so many calls at once showed."""
 
-    sip: dict[str, Any]
-    cpu_share: dict[str, float]
-    gaps_ms: list[float]
-    unanswered: int
-    agent_mb: float
-
-
-class Processes:
-    """The sip process, the agent process and the scripted workers, in one run directory."""
-
-    def __init__(self, directory: Path, calls: int) -> None:
-        self._directory = directory
-        self.port = free_port(socket.SOCK_DGRAM)
-        sip = {
-            "run_directory": str(directory), "host": "127.0.0.1", "port": self.port, "call_limit": calls,
-            "rtp_port_first": 30_000, "rtp_port_last": 30_000 + 4 * calls + 3,
-        }  # fmt: skip
-        agent = AgentProcessConfig(
-            name="agent",
-            leg_sockets={"sip": str(directory / "leg.sock")},
-            control_socket=str(directory / "control.sock"),
-            speech_socket=str(directory / "speech.sock"),
-            tts_socket=str(directory / "tts.sock"),
-            vad_model=str(model_path("silero-vad", Settings().models_directory)),
-            agent_folder=str(SAMPLE_AGENT),
-            agent_database=str(directory / "clinic.sqlite3"),
-            phrase_directory=str(directory / "phrases"),
-            llm_base_url="http://127.0.0.1:9/v1",
-            llm_model="none",
-            capacity=calls,
-            records_required=False,
-            turns=TurnSettings(),
-        )
-        (directory / "sip.json").write_text(json.dumps(sip))
-        (directory / "agent.json").write_text(json.dumps(dataclasses.asdict(agent)))
-        self.children: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self) -> None:
-        """Start them; the agent connects by itself."""
-        for name, arguments in (
-            ("models", ["-m", "scripts.scripted_models", str(self._directory)]),
-            ("sip", ["-m", "sip", str(self._directory / "sip.json")]),
-            ("agent", ["-m", "server.agent", str(self._directory / "agent.json")]),
-        ):
-            self.children[name] = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            if name == "models":
-                _wait_until((self._directory / "tts.sock").exists)
-        _wait_until(lambda: _agents(self._directory))
-
-    def stop(self) -> None:
-        """End them."""
-        for child in reversed(list(self.children.values())):
-            child.terminate()
-        for child in self.children.values():
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
+    calls: int
+    gaps_ms: list[float] = field(default_factory=list)
+    overhead_ms: list[float] = field(default_factory=list)
+    silence_ms: list[float] = field(default_factory=list)
+    parts_ms: list[dict[str, float]] = field(default_factory=list)
+    unanswered: int = 0
+    refused: int = 0
+    broken: int = 0
+    agent_mb: float = 0.0
+    mb_per_call: float = 0.0
+    cores: dict[str, float] = field(default_factory=dict)
+    """Processor use by process, in cores; ``callers`` are the load generators."""
+    lateness_ms: dict[str, float] = field(default_factory=dict)
+    callers_lateness_ms: dict[str, float] = field(default_factory=dict)
 
 
-def _wait_until(true: Callable[[], bool], limit_s: float = 40.0) -> None:
-    limit = time.monotonic() + limit_s
-    while not true():
-        if time.monotonic() > limit:
-            raise TimeoutError(f"the processes were not ready in {limit_s} s")
-        time.sleep(0.05)
-
-
-async def _talk(call: SoftphoneCall, question: bytes, until: float, delay_s: float, load: Load) -> None:
-    loop = asyncio.get_running_loop()
-    await call.wait_for_quiet(700, 30)
-    await asyncio.sleep(delay_s)
-    while loop.time() < until:
-        said_ns = await call.say(question)
-        try:
-            heard_ns = await call.wait_for_audio(SPEECH_DBFS, said_ns, _ANSWER_LIMIT_S)
-        except TimeoutError:
-            load.unanswered += 1
+def pair(step: Step, gaps: Sequence[float | None], ledgers: Sequence[dict[str, Any]]) -> None:
+    """Add one caller's turns: each gap on the wire beside its ledger, where both were kept for every turn."""
+    step.unanswered += sum(gap is None for gap in gaps)
+    step.gaps_ms += [gap for gap in gaps if gap is not None]
+    if len(gaps) != len(ledgers):
+        return
+    for gap, book in zip(gaps, ledgers, strict=True):
+        if gap is None or not book:
             continue
-        load.gaps_ms.append((heard_ns - said_ns) / _NS_PER_MS)
-        await call.wait_for_quiet(700, 30)
-        await asyncio.sleep(_PAUSE_S)
+        parts = stages(book)
+        silence = parts.pop("silence", 0.0)
+        step.silence_ms.append(silence)
+        step.overhead_ms.append(gap - silence)
+        step.parts_ms.append({**parts, "unseen by the agent": gap - book["gap"]})
 
 
-async def _loaded(calls: int, seconds: float, directory: Path, question: bytes) -> Load:
-    processes = Processes(directory, calls)
-    processes.start()
-    phone = await Softphone.start()
+def split(calls: int, uri: str, seconds: float, soak: int = 0) -> list[LoadConfig]:
+    """Share calls out to processes of callers."""
+    count = max(2, -(-calls // _CALLS_PER_PROCESS)) if calls > 1 else 1
+    configs = []
+    first = soak_first = 0
+    for number in range(count):
+        size = calls // count + (number < calls % count)
+        part = soak // count + (number < soak % count)
+        begin = soak_first if soak else first
+        configs.append(LoadConfig(uri, begin, size, seconds, _PAUSE_S, part, dial_spread_s=3.0 + calls / 25))
+        first += size
+        soak_first += part
+    return configs
+
+
+async def at_once(processes: Processes, directory: Path, calls: int, seconds: float) -> Step:
+    """So many calls at once."""
+    step = Step(calls)
+    processes.ledgers()
+    idle_mb = processes.resident_mb("agent")
+    before = processes.cpu_s()
+    began = asyncio.get_running_loop().time()
+    peak_mb = idle_mb
+
+    async def watch() -> None:
+        nonlocal peak_mb
+        while True:
+            await asyncio.sleep(1)
+            peak_mb = max(peak_mb, processes.resident_mb("agent"))
+
+    watching = asyncio.create_task(watch())
     try:
-        made = [await phone.dial(f"sip:clinic@127.0.0.1:{processes.port}") for _ in range(calls)]
-        load = Load({}, {}, [], 0, 0.0)
-        watched = {name: psutil.Process(child.pid) for name, child in processes.children.items()}
-        before = {name: process.cpu_times() for name, process in watched.items()}
-        until = asyncio.get_running_loop().time() + seconds
-        async with asyncio.TaskGroup() as group:
-            for number, call in enumerate(made):
-                group.create_task(_talk(call, question, until, number * _PAUSE_S / calls, load))
-        elapsed_s = seconds + asyncio.get_running_loop().time() - until
-        for name, process in watched.items():
-            after = process.cpu_times()
-            used = after.user + after.system - before[name].user - before[name].system
-            load.cpu_share[name] = used / elapsed_s
-        load.agent_mb = watched["agent"].memory_info().rss / 2**20
-        load.sip = ask_sip_status(directory)
-        return load
+        results, callers_s = await callers(
+            split(calls, processes.uri, seconds), directory, seconds + 90, lambda _: None
+        )
     finally:
-        await phone.close()
-        processes.stop()
+        watching.cancel()
+    elapsed = asyncio.get_running_loop().time() - began
+    after = processes.cpu_s()
+    step.cores = {name: round((after[name] - before[name]) / elapsed, 3) for name in after}
+    step.cores["callers"] = round(callers_s / elapsed, 3)
+    step.agent_mb = round(peak_mb, 1)
+    step.mb_per_call = round((peak_mb - idle_mb) / calls, 2)
+    step.lateness_ms = processes.sip_status()["lateness_ms"]
+    await asyncio.sleep(1)  # the last turns are still on their way to the records
+    ledgers = await asyncio.to_thread(processes.ledgers)
+    for result in results:
+        taken = result["taken"]
+        step.refused += taken["refused"]
+        step.broken += taken["broken"]
+        for name, gaps in taken["gaps_ms"].items():
+            pair(step, gaps, ledgers.get(number_of(name), []))
+        for key, value in result["lateness_ms"].items():
+            step.callers_lateness_ms[key] = max(step.callers_lateness_ms.get(key, 0.0), value)
+    return step
 
 
-def _agents(directory: Path) -> bool:
-    try:
-        return bool(ask_sip_status(directory)["agents"])
-    except OSError:
-        return False
+async def soak(
+    processes: Processes, directory: Path, calls: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Many short calls one after another; the agent's memory every hundred of them."""
+    points: list[tuple[int, float]] = [(0, processes.resident_mb("agent"))]
+    ended = 0
 
+    def progress(done: int) -> None:
+        nonlocal ended
+        ended = max(ended, done)
+        if done // 100 > points[-1][0] // 100:
+            points.append((done, processes.resident_mb("agent")))
+            say(f"  {done} calls: agent {points[-1][1]:.1f} MB")
 
-async def _bench(calls: int, seconds: float, question: bytes) -> None:
-    before = await bare_in_a_process(seconds / 3)
-    with tempfile.TemporaryDirectory(prefix="landline-load-") as directory:
-        load = await _loaded(calls, seconds, Path(directory), question)
-    after = await bare_in_a_process(seconds / 3)
-    print(f"lateness of sending, ms             {'p50':>6}  {'p99':>8}  {'p99.9':>8}  {'max':>8}")
-    print(row("bare ticker, before", before))
-    print(row(f"sip process, {calls} calls", load.sip["lateness_ms"]))
-    print(row("bare ticker, after", after))
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in load.cpu_share.items())
-    print(f"CPU, of one core: {shares}; agent process {load.agent_mb:.0f} MB resident")
-    gaps = sorted(load.gaps_ms)
-    silence = TurnSettings().endpoint_silence_ms
-    print(
-        f"response gap with scripted models: {len(gaps)} turns, median {statistics.median(gaps):.0f} ms, "
-        f"P95 {gaps[int(0.95 * len(gaps))]:.0f} ms, {silence} ms of it the configured silence; "
-        f"{load.unanswered} unanswered"
+    began = asyncio.get_running_loop().time()
+    results, _ = await callers(
+        split(min(_SOAK_LINES, calls), processes.uri, 0.0, calls), directory, _SOAK_LIMIT_S, progress
     )
+    await asyncio.sleep(2)
+    points.append((ended, processes.resident_mb("agent")))
+    settled = [point for point in points if point[0] >= calls // 5]
+    return {
+        "calls": ended,
+        "refused": sum(result["taken"]["refused"] for result in results),
+        "broken": sum(result["taken"]["broken"] for result in results),
+        "seconds": round(asyncio.get_running_loop().time() - began, 1),
+        "agent_mb_by_calls": [(done, round(mb, 1)) for done, mb in points],
+        "kb_per_call_after_warming": round(1024 * slope(settled), 2),
+    }
+
+
+def figures_of_step(step: Step) -> dict[str, Any]:
+    """Return what is kept of a step."""
+    names = list(dict.fromkeys(name for row in step.parts_ms for name in row))
+    return {
+        "calls": step.calls,
+        "turns": len(step.gaps_ms) + step.unanswered,
+        "unanswered": step.unanswered,
+        "refused": step.refused,
+        "broken": step.broken,
+        "gap_ms": summarise(step.gaps_ms),
+        "silence_ms": summarise(step.silence_ms),
+        "silence_spread_ms": spread(step.silence_ms),
+        "overhead_ms": summarise(step.overhead_ms),
+        "parts_p50_ms": {
+            name: round(percentile([row.get(name, 0.0) for row in step.parts_ms], 0.5), 1) for name in names
+        },
+        "parts_p95_ms": {
+            name: round(percentile([row.get(name, 0.0) for row in step.parts_ms], 0.95), 1) for name in names
+        },
+        "agent_mb": step.agent_mb,
+        "mb_per_call": step.mb_per_call,
+        "cores": step.cores,
+        "media_lateness_ms": step.lateness_ms,
+        "callers_lateness_ms": step.callers_lateness_ms,
+        "overhead_all_ms": [round(one, 1) for one in step.overhead_ms],
+    }
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """Print the figures."""
+    table = Table(title="calls at once in one agent process; all models scripted, VAD and media real")
+    for heading in ("calls", "turns", "gap P50", "silence", "overhead P50", "P95", "MB a call", "media late p99",
+                    "callers late p99", "CPU in cores"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for step in figures["steps"]:
+        over, gap, silence = step["overhead_ms"], step["gap_ms"], step["silence_ms"]
+        table.add_row(
+            str(step["calls"]), f"{step['turns']} ({step['unanswered']} unanswered)",
+            f"{gap.p50:.0f}" if gap else "", f"{silence.p50:.0f}" if silence else "",
+            f"{over.p50:.0f}" if over else "", f"{over.p95:.0f}" if over else "", f"{step['mb_per_call']:.2f}",
+            f"{step['media_lateness_ms'].get('p99', 0):.1f}", f"{step['callers_lateness_ms'].get('p99', 0):.1f}",
+            ", ".join(f"{name} {cores:.2f}" for name, cores in step["cores"].items()),
+        )  # fmt: skip
+    console.print(table)
+    for step in figures["steps"]:
+        parts = ", ".join(
+            f"{name} {value:.0f} (P95 {step['parts_p95_ms'][name]:.0f})"
+            for name, value in step["parts_p50_ms"].items()
+        )
+        console.print(
+            f"{step['calls']} calls, parts of the overhead in ms: {parts}; refused {step['refused']},"
+            f" broken {step['broken']}"
+        )
+    for name in ("before", "after"):
+        late = figures["bare_lateness_ms"][name]
+        console.print(
+            f"bare ticker {name}: late p50 {late['p50']:.2f}, p99 {late['p99']:.2f}, max {late['max']:.1f} ms"
+        )
+    kept = figures["soak"]
+    if kept:
+        grown = ", ".join(f"{done}: {mb:.0f}" for done, mb in kept["agent_mb_by_calls"])
+        console.print(
+            f"{kept['calls']} calls one after another in {kept['seconds']:.0f} s ({kept['refused']} refused,"
+            f" {kept['broken']} broken): agent MB by calls {grown};"
+            f" {kept['kb_per_call_after_warming']:+.1f} kB a call once warm"
+        )
+    console.print(f"targets: {TARGETS}")
+    console.print(describe_load(figures["load"]))
+
+
+async def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    """Take every figure."""
+    figures: dict[str, Any] = {
+        "bare_lateness_ms": {"before": await bare_in_a_process(8)},
+        "steps": [],
+        "soak": {},
+    }
+    say("bare ticker taken; starting the processes …")
+    for calls in arguments.calls:
+        # Each step has processes of its own: memory and lateness then belong to it.
+        with tempfile.TemporaryDirectory(prefix="landline-load-") as directory:
+            processes = Processes(Path(directory), calls + 2)
+            try:
+                await asyncio.to_thread(processes.start)
+                say(f"{calls} calls at once …")
+                step = await at_once(processes, Path(directory), calls, arguments.seconds)
+                figures["steps"].append(figures_of_step(step))
+                if step.overhead_ms:
+                    say(
+                        f"  overhead P95 {percentile(step.overhead_ms, 0.95):.0f} ms, {step.mb_per_call} MB a call"
+                    )
+            finally:
+                await asyncio.to_thread(processes.stop)
+    if arguments.soak:
+        with tempfile.TemporaryDirectory(prefix="landline-load-") as directory:
+            processes = Processes(Path(directory), _SOAK_LINES + 2)
+            try:
+                await asyncio.to_thread(processes.start)
+                say(f"{arguments.soak} calls one after another …")
+                figures["soak"] = await soak(processes, Path(directory), arguments.soak, say)
+            finally:
+                await asyncio.to_thread(processes.stop)
+    figures["bare_lateness_ms"]["after"] = await bare_in_a_process(8)
+    return figures
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument(
+        "--calls", type=int, nargs="*", default=[1, 20, 50, 100], help="calls at once, step by step"
+    )
+    parser.add_argument("--seconds", type=float, default=25.0, help="how long each step asks")
+    parser.add_argument("--soak", type=int, default=1000, help="short calls one after another; 0: none")
+    parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    question = caller_speech()
+    console = Console(width=180)
+    load = MachineLoad()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_bench(arguments.calls, arguments.seconds, question))
+        figures = runner.run(measure(arguments, console.print))
+    figures |= {"machine": machine(), "load": load.report(), "cores": psutil.cpu_count(), "targets": TARGETS}
+    show(figures, console)
+    path = write_figures("load", figures, arguments.out)
+    bench_plots.load(figures, arguments.out / "load.png")
+    console.print(f"figures: {path}, plot: {arguments.out / 'load.png'}")
 
 
 if __name__ == "__main__":

@@ -63,9 +63,9 @@ class SipCall:
         self.ended = call.ended
 
     @classmethod
-    async def dial(cls, phone: Softphone, uri: str) -> SipCall:
+    async def dial(cls, phone: Softphone, uri: str, *, caller: str = "", limit_s: float = 10.0) -> SipCall:
         """Ring. Raises ``CallRefused``."""
-        return cls(await phone.dial(uri))
+        return cls(await phone.dial(uri, limit_s, caller))
 
     async def say(self, pcm: bytes) -> int:
         """Say something; return when its last packet was sent."""
@@ -125,6 +125,17 @@ async def ask(call: BenchCall, voices: Voices, line: Line) -> Answer:
         return Answer(cut, None, False)
     await call.wait_for_quiet(QUIET_MS, _SPEECH_LIMIT_S)
     return Answer(cut, None if cut else (first - said) / NS_PER_MS, True)
+
+
+async def ask_plainly(call: BenchCall, pcm: bytes) -> float | None:
+    """Say something and hear the answer out; return the gap in ms, None where none came. Raises ConnectionError."""
+    said = await call.say(pcm)
+    try:
+        first = await call.wait_for_speech(said, ANSWER_LIMIT_S)
+    except TimeoutError:
+        return None
+    await call.wait_for_quiet(QUIET_MS, _SPEECH_LIMIT_S)
+    return (first - said) / NS_PER_MS
 
 
 async def interrupt(call: BenchCall, voices: Voices, line: Line, *, after_s: float = 0.8) -> float | None:

@@ -78,3 +78,36 @@ def latency(figures: Mapping[str, Any], path: Path) -> None:
     )
     gaps.legend(fontsize=8)
     _save(figure, path)
+
+
+def load(figures: Mapping[str, Any], path: Path) -> None:
+    """Draw the overhead by calls at once, and the agent's memory over many calls."""
+    figure, (over, memory) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    for number, step in enumerate(figures["steps"]):
+        if step["overhead_all_ms"]:
+            _steps(over, step["overhead_all_ms"], f"{step['calls']} calls at once", COLOURS[number])
+    over.set(
+        title="overhead beyond the silence waited for, models scripted",
+        xlabel="milliseconds",
+        ylabel="% of turns",
+        xlim=(0, None),
+    )
+    over.legend(fontsize=8)
+    points = figures["soak"].get("agent_mb_by_calls", [])
+    memory.plot([done for done, _ in points], [mb for _, mb in points], marker="o", color=COLOURS[0])
+    memory.set(title="agent's resident memory over calls", xlabel="calls", ylabel="MB", ylim=(0, None))
+    _save(figure, path)
+
+
+def barge_in(figures: Mapping[str, Any], path: Path) -> None:
+    """Draw the distribution of the time to silence."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    if figures["silent_all_ms"]:
+        _steps(axes, figures["silent_all_ms"], f"over {figures['over']}", COLOURS[0])
+    axes.set(
+        title="barge-in to silence on the wire",
+        xlabel="milliseconds",
+        ylabel="% of barge-ins",
+        xlim=(0, None),
+    )
+    _save(figure, path)

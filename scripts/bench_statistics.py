@@ -48,8 +48,8 @@ def summarise(values: Sequence[float]) -> Summary | None:
     """Return the summary of values, None where there are none."""
     if not values:
         return None
-    shares = (percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99))
-    return Summary(len(values), *(round(one, 1) for one in shares), worst=round(max(values), 1))
+    p50, p90, p95, p99 = (round(percentile(values, at), 1) for at in (0.5, 0.9, 0.95, 0.99))
+    return Summary(len(values), p50, p90, p95, p99, round(max(values), 1))
 
 
 def share(part: int, whole: int) -> float:

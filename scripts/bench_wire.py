@@ -51,7 +51,7 @@ class Playout:
     def _speech_waits(self, now: int) -> bool:
         """Silence between words that are still to be played is part of them."""
         for packet in reversed(self.heard):
-            if packet.at_ns <= now:
+            if packet.at_ns + _FRAME_NS <= now:
                 return False
             if level_dbfs(packet.pcm) > SPEECH_DBFS:
                 return True
@@ -164,7 +164,7 @@ class WireCall:
                     continue
                 event = json.loads(message)
                 self.events.append({"at_ns": now, **event})
-                if event.get("type") == "clear":
+                if "clear" in (event.get("event"), event.get("type")):
                     self.playout.clear(now)
         self._end()
 

@@ -340,6 +340,10 @@ class Softphone:
         self._user_agent.hang_up(leg_id, time.monotonic_ns())
         self._follow()
 
+    def forget_ended(self) -> None:
+        """Drop the calls that are over, with all that they sent and heard."""
+        self._calls = {leg_id: call for leg_id, call in self._calls.items() if not call.ended.is_set()}
+
     async def close(self) -> None:
         """Hang up everything and close the telephone."""
         for leg_id in list(self._calls):
