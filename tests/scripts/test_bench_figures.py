@@ -9,6 +9,7 @@ import pytest
 
 from scripts import bench_latency, bench_load, bench_peer, bench_report
 from scripts.bench_latency import Results, figures_of, spread, stages, take_turn
+from scripts.bench_lines import CONVERSATION, QUESTIONS
 from scripts.bench_statistics import write_figures
 from scripts.load_processes import number_of
 
@@ -94,9 +95,7 @@ def test_a_caller_is_known_by_its_number(caller: str) -> None:
 def test_all_agents_hear_the_same_lines_and_two_rounds_hold_all_of_them() -> None:
     first, second = bench_peer.lines_of(0, 1)[0], bench_peer.lines_of(1, 1)[0]
     assert bench_peer.lines_of(0, 1)[0] == first
-    assert {line.name for _, line in first + second} == {
-        line.name for line in (*bench_peer.CONVERSATION, *bench_peer.QUESTIONS)
-    }
+    assert {line.name for _, line in first + second} == {line.name for line in (*CONVERSATION, *QUESTIONS)}
 
 
 def test_ratio_is_ours_by_theirs() -> None:
