@@ -56,6 +56,7 @@ class Stack:
         self.directory = directory
         self.sip_port = free_port(socket.SOCK_DGRAM)
         self.http_port = free_port(socket.SOCK_STREAM)
+        self.websocket_port = free_port(socket.SOCK_STREAM)
         # A unix socket's path is short; a test's directory may not be.
         self.run_directory = Path(f"/tmp/landline-{os.getpid()}-{self.sip_port}")
         self.environment = {
@@ -67,6 +68,7 @@ class Stack:
             "LANDLINE_SIP__RTP_PORT_FIRST": str(30000 + self.sip_port % 500 * _RTP_PORTS),
             "LANDLINE_SIP__RTP_PORT_LAST": str(30000 + self.sip_port % 500 * _RTP_PORTS + _RTP_PORTS - 1),
             "LANDLINE_HTTP__PORT": str(self.http_port),
+            "LANDLINE_WEBSOCKET__PORT": str(self.websocket_port),
             **settings,
         }
         if "LANDLINE_CACHE_DIRECTORY" in os.environ:
@@ -79,6 +81,11 @@ class Stack:
     def uri(self) -> str:
         """What to ring."""
         return f"sip:clinic@127.0.0.1:{self.sip_port}"
+
+    @property
+    def websocket_url(self) -> str:
+        """What to ring over a WebSocket, where the settings open that door."""
+        return f"ws://127.0.0.1:{self.websocket_port}/v1/call"
 
     def command(self, *arguments: str, limit_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run ``landline …`` against this stack."""
@@ -158,10 +165,10 @@ class Stack:
     # ── looking in ───────────────────────────────────────────────────────────────────────────────
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Return the child processes by name: sip, agent (one or two), control, speech, tts, llm."""
+        """Return the child processes by name: sip, websocket, agent (one or two), control, speech, tts, llm."""
         assert self._process is not None
         modules = {
-            "sip": "sip", "server.agent": "agent", "server.control": "control",
+            "sip": "sip", "sip.websocket": "websocket", "server.agent": "agent", "server.control": "control",
             "models.speech_worker": "speech", "models.piper_worker": "tts", "models.llm_server": "llm",
         }  # fmt: skip
         found: dict[str, list[psutil.Process]] = {}

@@ -7,6 +7,7 @@ below. An unknown key is an error that names the key and where it stands. Other 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,34 @@ class SipSettings(Section):
                 f"rtp_port_first {self.rtp_port_first} to rtp_port_last {self.rtp_port_last} holds {max(ports, 0)}"
                 f" ports; expected at least {2 * self.call_limit} (two a call, call_limit {self.call_limit})"
             )
+        return self
+
+
+class WebSocketSettings(Section):
+    """Calls as raw audio over a WebSocket, for tools that talk that way (docs/guide/websocket.md)."""
+
+    enabled: bool = False
+    """Take such calls."""
+    host: str = "127.0.0.1"
+    """Numeric address on which they are taken. They are not encrypted: put a proxy with TLS before any other address."""
+    port: Port = 8090
+    """TCP port."""
+    token: SecretStr = SecretStr("")
+    """Bearer token that clients must show. Only a loopback address may go without."""
+    call_limit: PositiveInt = 2
+    """Calls at once through this door; beyond it clients get 503 with Retry-After. All doors together carry as many calls
+    as the door with the highest limit."""
+    retry_after_s: PositiveInt = 10
+    """Retry-After of that 503."""
+
+    @model_validator(mode="after")
+    def _strangers_show_a_token(self) -> WebSocketSettings:
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            raise ValueError("host is no numeric address; expected something like 127.0.0.1") from None
+        if not loopback and not self.token.get_secret_value():
+            raise ValueError(f"host {self.host} can be reached by others; expected a token")
         return self
 
 
@@ -349,6 +378,7 @@ class Settings(BaseSettings):
 
     sip: SipSettings = SipSettings()
     http: HttpSettings = HttpSettings()
+    websocket: WebSocketSettings = WebSocketSettings()
     agent: AgentSettings = AgentSettings()
     turns: TurnTakingSettings = TurnTakingSettings()
     load: LoadSettings = LoadSettings()

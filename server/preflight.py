@@ -99,9 +99,12 @@ def check_directories(settings: Settings) -> None:
 
 
 def check_ports(settings: Settings) -> None:
-    """SIP, HTTP and media ports are free. Raises PortTaken naming what is needed and who holds it."""
+    """SIP, HTTP and WebSocket ports are free. Raises PortTaken naming what is needed and who holds it."""
     _check_port(socket.SOCK_DGRAM, settings.sip.host, settings.sip.port, "sip.port", "SIP (UDP)")
     _check_port(socket.SOCK_STREAM, settings.http.host, settings.http.port, "http.port", "HTTP (TCP)")
+    if settings.websocket.enabled:
+        door = settings.websocket
+        _check_port(socket.SOCK_STREAM, door.host, door.port, "websocket.port", "WebSocket (TCP)")
 
 
 def _check_port(kind: socket.SocketKind, host: str, port: int, key: str, purpose: str) -> None:

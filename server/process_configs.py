@@ -18,6 +18,8 @@ from server.control.config import ControlConfig
 from server.errors import ConfigurationError
 from server.turns.settings import TurnSettings
 from sip.config import LEG_SOCKET, STATUS_SOCKET, SipConfig
+from sip.websocket import config as websocket
+from sip.websocket.config import WebSocketConfig
 
 _TREE: Final = Path(__file__).resolve().parents[1]
 LLM_READY_FILE: Final = "llm-ready.json"
@@ -44,6 +46,8 @@ class ProcessConfigs:
     """The configurations of all processes of one ``landline serve``. ``llm`` is None with a server of one's own."""
 
     sip: SipConfig
+    websocket: WebSocketConfig | None
+    """None where that door is shut."""
     agent: AgentProcessConfig
     control: ControlConfig
     speech: SpeechWorkerConfig
@@ -60,7 +64,7 @@ def build(
     Raises :class:`server.errors.ConfigurationError` when the run directory's path is too long for a socket.
     """
     run = settings.run_path.resolve()
-    longest = len(os.fsencode(run / STATUS_SOCKET))
+    longest = len(os.fsencode(run / websocket.STATUS_SOCKET))
     if longest > _MAX_SOCKET_PATH:
         raise ConfigurationError(
             f"run_directory: {run} is too long for sockets ({longest} bytes with the socket's name);"
@@ -71,6 +75,7 @@ def build(
         llm_base_url = settings.llm.base_url.rstrip("/")
     return ProcessConfigs(
         sip=_sip(settings, identity, run),
+        websocket=_websocket(settings, run) if settings.websocket.enabled else None,
         agent=_agent(settings, identity, run, llm_base_url),
         control=_control(settings, run, llm_base_url, fresh_start=fresh_start),
         speech=_speech(settings, run),
@@ -117,11 +122,40 @@ def _sip(settings: Settings, identity: AgentIdentity, run: Path) -> SipConfig:
     )
 
 
+def _websocket(settings: Settings, run: Path) -> WebSocketConfig:
+    door = settings.websocket
+    return WebSocketConfig(
+        run_directory=str(run),
+        host=door.host,
+        port=door.port,
+        token=door.token.get_secret_value(),
+        call_limit=door.call_limit,
+        retry_after_s=door.retry_after_s,
+        agent_wait_s=settings.sip.agent_wait_s,
+        shutdown_s=max(1.0, settings.supervisor.goodbye_timeout_s - 2.0),
+    )
+
+
+def _leg_sockets(settings: Settings, run: Path) -> dict[str, str]:
+    sockets = {"sip": str(run / LEG_SOCKET)}
+    if settings.websocket.enabled:
+        sockets["websocket"] = str(run / websocket.LEG_SOCKET)
+    return sockets
+
+
+def _capacity(settings: Settings) -> int:
+    """Return how many calls an agent carries at once, whichever doors they come through."""
+    limits = [settings.sip.call_limit]
+    if settings.websocket.enabled:
+        limits.append(settings.websocket.call_limit)
+    return max(limits)
+
+
 def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url: str) -> AgentProcessConfig:
     embedded = settings.llm.mode == "embedded"
     return AgentProcessConfig(
         name="agent",
-        leg_sockets={"sip": str(run / LEG_SOCKET)},
+        leg_sockets=_leg_sockets(settings, run),
         control_socket=str(run / "control.sock"),
         speech_socket=str(run / "speech.sock"),
         tts_socket=str(run / "tts.sock"),
@@ -135,7 +169,7 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
         llm_slots=settings.llm.slots,
         llm_api_key=settings.llm.api_key.get_secret_value(),
         handoff_target=identity.handoff_target or settings.sip.handoff_target,
-        capacity=settings.sip.call_limit,
+        capacity=_capacity(settings),
         knowledge_collection=settings.knowledge.collection or identity.collection,
         voice=identity.voice,
         records_required=settings.records.required,
@@ -178,6 +212,7 @@ def _control(settings: Settings, run: Path, llm_base_url: str, *, fresh_start: b
         embedding_name=settings.embedding_name,
         knowledge_lock_timeout_s=settings.knowledge.lock_timeout_s,
         sip_status_socket=str(run / STATUS_SOCKET),
+        websocket_status_socket=str(run / websocket.STATUS_SOCKET) if settings.websocket.enabled else "",
         speech_socket=str(run / "speech.sock"),
         tts_socket=str(run / "tts.sock"),
         llm_base_url=llm_base_url,

@@ -35,6 +35,7 @@ _POLL_S: Final = 0.25
 _DOCUMENTS_LIMIT_S: Final = 300.0
 _SPARE_PAUSE_S: Final = 4.0
 _AGENT_STOP_S: Final = 4.0
+_DOORS: Final = ("sip", "websocket")
 _AGENT_STARTS_TOLD: Final = 3
 """An agent that died so often before the first call is told of."""
 
@@ -182,6 +183,9 @@ class Supervisor:
         self._say(
             f"  Ring it:   sip:{settings.sip.user}@{host}:{settings.sip.port} from any softphone (UDP, no account)"
         )
+        if settings.websocket.enabled:
+            door = settings.websocket
+            self._say(f"  WebSocket: ws://{door.host}:{door.port}/v1/call (raw audio)")
         self._say(f"  Health:    http://{http_host}:{settings.http.port}/ready  /health  /metrics")
         self._say("  Calls:     landline calls list")
         self._say(f"  Log:       {settings.log_path}")
@@ -205,6 +209,9 @@ class Supervisor:
             self._keeper("sip", [python, "-m", "sip"], configs.sip,
                          socket_probe(Path(configs.sip.status_socket))),
         ]  # fmt: skip
+        if (websocket := configs.websocket) is not None:
+            probe = socket_probe(Path(websocket.status_socket))
+            keepers.append(self._keeper("websocket", [python, "-m", "sip.websocket"], websocket, probe))
         return keepers
 
     def _keeper(self, name: str, command: list[str], config: Any, probe: Probe) -> Keeper:
@@ -290,12 +297,12 @@ class Supervisor:
             keeper.kill()
 
     async def _end(self, *, goodbye: bool) -> int:
-        """End the telephone first: it says goodbye to callers, and needs the agent's phrases and the records to."""
+        """End the doors first: they say goodbye to callers, and need the agent's phrases and the records to."""
         limits = self._settings.supervisor
         if goodbye:
             self._say("Stopping: callers are told goodbye (Ctrl-C again to stop at once) …")
-        if sip := self._keepers.get("sip"):
-            await sip.stop(limits.goodbye_timeout_s)
+        doors = [self._keepers[name] for name in _DOORS if name in self._keepers]
+        await asyncio.gather(*(door.stop(limits.goodbye_timeout_s) for door in doors))
         await self._agents.stop(_AGENT_STOP_S)
         await asyncio.gather(*(keeper.stop(limits.stop_timeout_s) for keeper in self._keepers.values()))
         await self._control.aclose()

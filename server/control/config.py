@@ -30,6 +30,8 @@ class ControlConfig:
     """What the index remembers as the embedding model."""
     knowledge_lock_timeout_s: float
     sip_status_socket: str
+    websocket_status_socket: str
+    """Empty where that door is shut."""
     speech_socket: str
     tts_socket: str
     llm_base_url: str

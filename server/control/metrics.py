@@ -118,6 +118,9 @@ class Metrics:
         self._sip = Gauge(
             "landline_sip", "Statistics of the telephone side", ["statistic"], registry=registry
         )
+        self._websocket = Gauge(
+            "landline_websocket", "Statistics of the WebSocket door", ["statistic"], registry=registry
+        )
         self._labels: set[str] = set()
 
     def count_records(self, operations: Sequence[Operation]) -> None:
@@ -187,6 +190,11 @@ class Metrics:
                 value - before if value >= before else max(value, 0)
             )
             self._refused_at_door[name] = value
+
+    def websocket(self, statistics: Mapping[str, Any]) -> None:
+        """Take in the websocket process's statistics."""
+        for name, value in _numbers(statistics):
+            self._websocket.labels(self._label(name)).set(value)
 
     def render(self) -> bytes:
         """Return the text format."""

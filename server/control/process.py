@@ -32,6 +32,7 @@ from server.control.readiness import (
     llm_probe,
     records_probe,
     sip_probe,
+    websocket_probe,
     worker_probe,
 )
 from server.errors import PortTaken
@@ -134,6 +135,9 @@ def _parts(
         "records": records_probe(writer, required=config.records_required),
         "disk": disk_probe(config.data_directory, config.disk_free_min_bytes, writer, metrics),
     }
+
+    if config.websocket_status_socket:
+        probes["websocket"] = websocket_probe(config.websocket_status_socket, metrics)
 
     async def read(question: Callable[[Connection], T]) -> T:
         def run() -> T:

@@ -48,7 +48,7 @@ class AgentReports:
         if self._heard_at is None or self._clock() - self._heard_at > _AGENT_SILENT_S:
             return "no agent process reports; it is starting or being replaced"
         if not self._connected:
-            return "the agent is not connected to the sip process"
+            return "the agent is not connected to every door"
         if not self._warm:
             return "the agent is still warming the language model"
         return ""
@@ -85,8 +85,8 @@ async def _limited(probe: Probe) -> str:
         return f"no answer within {_PROBE_LIMIT_S} s"
 
 
-async def sip_statistics(path: str) -> dict[str, Any]:
-    """Return the sip process's one line of statistics. Raises OSError, ValueError."""
+async def door_statistics(path: str) -> dict[str, Any]:
+    """Return the one line of statistics of a door's process. Raises OSError, ValueError."""
     reader, writer = await asyncio.open_unix_connection(path, limit=_STATUS_LINE_LIMIT)
     try:
         found = json.loads(await reader.readline())
@@ -99,15 +99,24 @@ async def sip_statistics(path: str) -> dict[str, Any]:
 
 def sip_probe(path: str, metrics: Metrics) -> Probe:
     """Ask the sip process, and keep its statistics."""
+    return _door_probe("sip", path, metrics.sip)
+
+
+def websocket_probe(path: str, metrics: Metrics) -> Probe:
+    """Ask the websocket process, and keep its statistics."""
+    return _door_probe("websocket", path, metrics.websocket)
+
+
+def _door_probe(name: str, path: str, keep: Callable[[dict[str, Any]], None]) -> Probe:
 
     async def probe() -> str:
         try:
-            statistics = await sip_statistics(path)
+            statistics = await door_statistics(path)
         except (OSError, ValueError, TypeError) as error:
-            return f"the sip process does not answer ({type(error).__name__})"
-        metrics.sip(statistics)
+            return f"the {name} process does not answer ({type(error).__name__})"
+        keep(statistics)
         if not statistics.get("agents"):
-            return "the sip process has no agent"
+            return f"the {name} process has no agent"
         return ""
 
     return probe

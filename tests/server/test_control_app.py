@@ -49,6 +49,7 @@ def config(tmp_path: Path) -> ControlConfig:
         embedding_name="letters",
         knowledge_lock_timeout_s=0.2,
         sip_status_socket=str(tmp_path / "sip-status.sock"),
+        websocket_status_socket="",
         speech_socket=str(tmp_path / "speech.sock"),
         tts_socket=str(tmp_path / "tts.sock"),
         llm_base_url=f"http://127.0.0.1:{free_port()}/v1",

@@ -18,6 +18,7 @@ from server.errors import ConfigurationError
 from server.preflight import read_agent
 from server.process_configs import AgentIdentity, ProcessConfigs, build, default_models, write_config
 from sip.config import load as load_sip
+from sip.websocket.config import load as load_websocket
 
 IDENTITY = AgentIdentity(
     "clinic", "clinic-pages", "sip:desk@example.org", "", Path("/documents"), ("You are",)
@@ -68,6 +69,33 @@ def test_processes_meet_at_the_same_sockets() -> None:
         == f"http://127.0.0.1:{configs.llm.port}/v1"
     )
     assert configs.control.llm_ready_file == str(configs.llm.ready_file)
+
+
+def test_the_websocket_door_is_shut_unless_opened(tmp_path: Path) -> None:
+    configs = built()
+    assert configs.websocket is None
+    assert list(configs.agent.leg_sockets) == ["sip"]
+    assert configs.control.websocket_status_socket == ""
+    configs = built(
+        WEBSOCKET__ENABLED="true",
+        WEBSOCKET__TOKEN="tiger",
+        WEBSOCKET__HOST="0.0.0.0",
+        WEBSOCKET__CALL_LIMIT="7",
+    )
+    assert configs.websocket is not None
+    write_config(tmp_path / "websocket.json", configs.websocket)
+    assert load_websocket(str(tmp_path / "websocket.json")) == configs.websocket
+    assert configs.websocket.token == "tiger"
+    assert configs.agent.leg_sockets["websocket"] == configs.websocket.leg_socket
+    assert configs.control.websocket_status_socket == configs.websocket.status_socket
+    assert configs.agent.capacity == 7
+
+
+def test_the_websocket_door_asks_strangers_for_a_token() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"websocket: host 0\.0\.0\.0 can be reached by others; expected a token"
+    ):
+        settings(WEBSOCKET__ENABLED="true", WEBSOCKET__HOST="0.0.0.0")
 
 
 def test_a_server_of_ones_own_replaces_the_embedded_one() -> None:

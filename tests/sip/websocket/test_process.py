@@ -233,36 +233,41 @@ def test_what_is_not_the_protocol_is_named_and_ends_the_call(
 @pytest.mark.parametrize("how", ["closed", "hung"])
 def test_an_agent_that_is_lost_is_replaced_and_the_caller_told(tmp_path: Path, how: str) -> None:
     async def test() -> None:
-        async with running(tmp_path) as process, _agent(process, Behaviour.SILENT) as agent:
-            async with _ringing(process, rate_hz=8_000) as call:
-                if how == "closed":
-                    await agent.close()
-                else:
-                    agent.stop_heartbeat()
-                    await asyncio.wait_for(agent.wait_closed(), 10)
-                heard_ns = await call.wait_for_audio()
-                await call.wait_for_quiet(300)
-                assert strongest_hz(call.received_pcm(heard_ns), 8_000) == pytest.approx(1000, abs=20)
-                async with _agent(process, Behaviour.TONE) as other:
-                    resync = await other.wait_for(Resync)
-                    assert isinstance(resync, Resync)
-                    assert [leg.offer.call_id for leg in resync.legs] == [call.call_id]
-                    await call.wait_for_audio(since_ns=call.heard[-1].at_ns + 1)
-                    assert not call.ended.is_set()
+        async with (
+            running(tmp_path) as process,
+            _agent(process, Behaviour.SILENT) as agent,
+            _ringing(process, rate_hz=8_000) as call,
+        ):
+            if how == "closed":
+                await agent.close()
+            else:
+                agent.stop_heartbeat()
+                await asyncio.wait_for(agent.wait_closed(), 10)
+            heard_ns = await call.wait_for_audio()
+            await call.wait_for_quiet(300)
+            assert strongest_hz(call.received_pcm(heard_ns), 8_000) == pytest.approx(1000, abs=20)
+            async with _agent(process, Behaviour.TONE) as other:
+                resync = await other.wait_for(Resync)
+                assert isinstance(resync, Resync)
+                assert [leg.offer.call_id for leg in resync.legs] == [call.call_id]
+                await call.wait_for_audio(since_ns=call.heard[-1].at_ns + 1)
+                assert not call.ended.is_set()
 
     _run(test)
 
 
 def test_a_caller_whom_nobody_takes_back_is_let_go(tmp_path: Path) -> None:
     async def test() -> None:
-        async with running(tmp_path, agent_wait_s=1.0) as process, _agent(process, Behaviour.SILENT) as agent:
-            async with _ringing(process, rate_hz=8_000) as call:
-                await agent.close()
-                await asyncio.wait_for(call.ended.wait(), 10)
-                assert (call.cause, call.close_code) == ("agent_lost", 1000)
-                assert strongest_hz(call.received_pcm(call.heard[-1].at_ns - 200_000_000), 8_000) == (
-                    pytest.approx(1500, abs=30)
-                )
+        async with (
+            running(tmp_path, agent_wait_s=1.0) as process,
+            _agent(process, Behaviour.SILENT) as agent,
+            _ringing(process, rate_hz=8_000) as call,
+        ):
+            await agent.close()
+            await asyncio.wait_for(call.ended.wait(), 10)
+            assert (call.cause, call.close_code) == ("agent_lost", 1000)
+            last = call.received_pcm(call.heard[-1].at_ns - 200_000_000)
+            assert strongest_hz(last, 8_000) == pytest.approx(1500, abs=30)
 
     _run(test)
 
