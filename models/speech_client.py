@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from models.errors import WorkerRefused
-from models.protocols import Priority, SpeechChunk, Transcript
+from models.protocols import Priority, SpeechChunk, Transcript, WordTiming
 from models.worker_client import WorkerClient
 
 _STT_RATE_HZ: Final = 16000
@@ -108,7 +108,13 @@ class PiperClient:
         fields = {"text": text, "voice": voice}
         async with aclosing(self._worker.stream("synthesise", fields, timeout_s=self._timeout_s)) as replies:
             async for reply in replies:
-                yield SpeechChunk(reply.payload, int(reply.header["rate_hz"]), reply.final)
+                words = tuple(WordTiming(str(word), int(end)) for word, end in reply.header.get("words", ()))
+                yield SpeechChunk(reply.payload, int(reply.header["rate_hz"]), reply.final, words)
+
+    async def identity(self, voice: str = "") -> str:
+        """Return a digest that changes with the sound of ``voice``, empty where it is not loaded; raises as any request."""
+        header = (await self._worker.request("ping", timeout_s=_PING_TIMEOUT_S)).header
+        return str(header.get("voices", {}).get(voice or header["model"], ""))
 
     async def ping(self) -> str:
         """Return the voice's name once the worker is ready; raises as any request does."""

@@ -22,14 +22,7 @@ from scripts.softphone import CallRefused, Softphone
 from sip.ticker import LatenessHistogram
 from tests.e2e.caller_lines import recorded
 
-LINES = (
-    "I am a little nervous about coming to see you.",
-    "Sorry, are you open on Sunday?",
-    "I would like to speak to a person, please.",
-    "How much is a train ticket to London?",
-    "What are your hours on Saturday?",
-)
-"""Recordings; the scripted recogniser hears the same words in all of them."""
+LINE = "I am a little nervous about coming to see you."
 _GREETING_QUIET_MS = 500
 _DIAL_LIMIT_S = 15.0
 
@@ -57,25 +50,23 @@ class LoadConfig:
 class Taken:
     """What the callers saw."""
 
-    gaps_ms: dict[str, list[tuple[int, float | None]]] = field(default_factory=dict)
-    """Caller → the number of each line that it said, with the gap; None where nothing was answered."""
+    gaps_ms: dict[str, list[float | None]] = field(default_factory=dict)
+    """Caller → its gaps in order; None where nothing was answered."""
     refused: int = 0
     broken: int = 0
     done: int = 0
 
 
-async def hold(call: SipCall, name: str, number: int, until: float, pause_s: float, taken: Taken) -> None:
-    """Ask until the time is over, one line after another."""
+async def hold(call: SipCall, name: str, speech: bytes, until: float, pause_s: float, taken: Taken) -> None:
+    """Ask until the time is over."""
     loop = asyncio.get_running_loop()
     while loop.time() < until:
-        line = number % len(LINES)
-        number += 1
-        gap = await ask_plainly(call, recorded(LINES[line]))
-        taken.gaps_ms.setdefault(name, []).append((line, gap))
+        gap = await ask_plainly(call, speech)
+        taken.gaps_ms.setdefault(name, []).append(gap)
         await asyncio.sleep(pause_s)
 
 
-async def long_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None:
+async def long_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken: Taken) -> None:
     """All calls at once for the whole time."""
 
     async def one(number: int) -> None:
@@ -90,7 +81,7 @@ async def long_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None
             await call.wait_for_quiet(_GREETING_QUIET_MS, 30)
             # Questions of all callers spread over time, as they would be.
             await asyncio.sleep(config.pause_s * number / config.calls)
-            await hold(call, name, number, until, config.pause_s, taken)
+            await hold(call, name, speech, until, config.pause_s, taken)
             taken.done += 1
         except (ConnectionError, TimeoutError):
             taken.broken += 1
@@ -102,7 +93,7 @@ async def long_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None
     await asyncio.gather(*(one(number) for number in range(config.calls)))
 
 
-async def short_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None:
+async def short_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken: Taken) -> None:
     """Many calls one after another on so many lines: a question, an answer, hang up."""
     left = iter(range(config.soak))
 
@@ -119,8 +110,7 @@ async def short_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> Non
             try:
                 # Over the greeting: that is a barge-in, and a shorter call.
                 await call.wait_for_speech(0, 10)
-                line = call_number % len(LINES)
-                taken.gaps_ms[name] = [(line, await ask_plainly(call, recorded(LINES[line])))]
+                taken.gaps_ms[name] = [await ask_plainly(call, speech)]
                 taken.done += 1
             except (ConnectionError, TimeoutError):
                 taken.broken += 1
@@ -135,13 +125,14 @@ async def short_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> Non
 
 async def run(config: LoadConfig) -> dict[str, Any]:
     """Make the calls; return what they showed."""
+    speech = recorded(LINE)
     phone = await Softphone.start(codec="PCMU")
     taken = Taken()
     try:
         # The ticker's first seconds are those of a process that starts.
         await asyncio.sleep(0.5)
         phone.ticker.lateness = LatenessHistogram()
-        await (short_calls if config.soak else long_calls)(phone, config, taken)
+        await (short_calls if config.soak else long_calls)(phone, config, speech, taken)
     finally:
         lateness = phone.ticker.lateness.summary_ms()
         with contextlib.suppress(TimeoutError):

@@ -19,6 +19,8 @@ class LeadingSilence:
         self._kept = rate_hz * _KEPT_MS // 1000
         self._held = b""
         self._over = False
+        self.cut = 0
+        """Samples left out so far."""
 
     def feed(self, pcm: bytes) -> bytes:
         """Return what is to be played of ``pcm``."""
@@ -29,6 +31,9 @@ class LeadingSilence:
         audible = np.flatnonzero(np.abs(samples) > _LEVEL)
         if len(audible):
             self._over, self._held = True, b""
-            return pcm[2 * max(0, int(audible[0]) - self._kept) :]
+            silent = max(0, int(audible[0]) - self._kept)
+            self.cut += silent
+            return pcm[2 * silent :]
         self._held = pcm[max(0, len(pcm) - 2 * self._kept) :]
+        self.cut += (len(pcm) - len(self._held)) // 2
         return b""

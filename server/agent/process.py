@@ -18,6 +18,7 @@ from server.agent.control_client import ControlClient, ControlRequestFailed
 from server.agent.head_room import MODEL_KINDS, HeadRoom
 from server.agent.journal import Journal
 from server.agent.leg_client import LegClient
+from server.agent.lexicon import Lexicon
 from server.agent.phrases import PhraseBook
 from server.agent.pinned_model import PinnedModel, free_slot
 from server.agent.status_report import StatusReport
@@ -66,7 +67,12 @@ class AgentProcess:
         self._voice_activity = VoiceActivity(models.vads)
         self._voice = config.voice or agent.voice
         self._phrases = {
-            rate: PhraseBook(_phrase_directory(config, rate), voice=self._voice, rate_hz=rate)
+            rate: PhraseBook(
+                Path(config.phrase_directory),
+                voice=self._voice,
+                rate_hz=rate,
+                lexicon=Lexicon(agent.pronunciations),
+            )
             for rate in rates_of(config)
         }
         self._control = ControlClient(config.control_socket, collection=config.knowledge_collection)
@@ -295,12 +301,6 @@ class AgentProcess:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _phrase_directory(config: AgentProcessConfig, rate_hz: int) -> Path:
-    # A book forgets what it was not asked to render, so that each has a directory of its own.
-    directory = Path(config.phrase_directory)
-    return directory if rate_hz == _RATES_HZ["sip"][0] else directory / str(rate_hz)
 
 
 def _local_time() -> datetime:

@@ -10,61 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from models.errors import ModelError
-from models.protocols import SpeechChunk, TextToSpeech
+from models.protocols import TextToSpeech
 from server.agent.held_playout import HeldPlayout
-from server.agent.leading_silence import LeadingSilence
 from server.agent.phrases import PhraseBook
-from server.agent.resampling import Resampler
+from server.agent.rendering import Rendered, render
+from server.agent.utterance import Utterance
 from server.dialogue.replies import Role
 from sip import leg_protocol as leg
+
+__all__ = ["SpeechOutput", "Utterance"]
 
 _MAX_CLAUSES = 64
 _TTS_RETRIES = 10
 _TTS_RETRY_S = 0.4
 """A killed voice worker is back within about 3 s."""
 
+_CACHED_SECONDS = 30
+"""Longest clause whose audio is kept for the next time."""
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Utterance:
-    """One clause on its way to the caller's ear."""
-
-    utterance_id: int
-    turn: int
-    text: str
-    role: Role
-    samples: int = 0
-    """Made so far: at the door, or held."""
-    complete: bool = False
-    """``samples`` is final."""
-    played: int = 0
-    over: bool = False
-    """Finished or stopped: ``played`` is final."""
-    paused: bool = False
-    """It was paused once: its clock no longer tells how much was played, only marks do."""
-    said_at: int = 0
-    first_audio_at: int = 0
-    """When its first audio was ready, be it held or not."""
-    released_at: int = 0
-    """When it was free to go to the door: ``said_at`` where nothing was held; 0 while held."""
-    started_at: int = 0
-
-    def heard(self) -> str:
-        """Return the words of it that were played (in proportion to the samples)."""
-        if not self.played:
-            return ""
-        if self.complete and self.played >= self.samples:
-            return self.text
-        spoken = self.text.split()
-        # While the clause is still being synthesised its length is not known; its pace is.
-        total = self.samples if self.complete else max(self.samples, len(spoken) * 3000)
-        return " ".join(spoken[: int(len(spoken) * self.played / total)])
 
 
 @dataclass(slots=True)
@@ -145,10 +114,21 @@ class SpeechOutput:
         else:
             self._report()
 
-    async def say(self, text: str, role: Role) -> None:
-        """Queue one clause; waits while too many are queued."""
+    async def say(self, text: str, role: Role, cacheable: bool = False) -> None:
+        """Queue one clause; waits while too many are queued.
+
+        Only what is ``cacheable`` may be kept on disk: nothing that a caller said or a tool found.
+        """
         now = self._clock()
-        utterance = Utterance(self._next_id, self._reply.turn, text, role, said_at=now)
+        utterance = Utterance(
+            self._next_id,
+            self._reply.turn,
+            text,
+            role,
+            rate_hz=self._rate_hz,
+            cacheable=cacheable,
+            said_at=now,
+        )
         if not self._playout.held:
             utterance.released_at = now
         self._next_id += 1
@@ -226,8 +206,8 @@ class SpeechOutput:
         while True:
             utterance = await queue.get()
             await self._playout.room_for_clause()
-            if (pcm := self._phrases.get(utterance.text)) is not None:
-                self._play(utterance, pcm, final=True)
+            if (phrase := self._phrases.find(utterance.text)) is not None:
+                self._play(utterance, phrase)
             elif not await self._synthesise(utterance):
                 self._fail()
                 return
@@ -254,31 +234,32 @@ class SpeechOutput:
 
     async def _stream(self, utterance: Utterance, *, skip: int) -> None:
         """Synthesise and send, leaving out the first ``skip`` samples (sent before a restart)."""
-        resampler: Resampler | None = None
-        silence = LeadingSilence(self._rate_hz)
-        async with _closing(self._tts.synthesise(utterance.text, voice=self._voice)) as chunks:
-            async for chunk in chunks:
+        kept = bytearray()
+        keep = utterance.cacheable and not skip
+        pieces = render(
+            self._tts,
+            utterance.text,
+            voice=self._voice,
+            rate_hz=self._rate_hz,
+            lexicon=self._phrases.lexicon,
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
                 await self._playout.room_for_audio()
-                resampler = resampler or Resampler(chunk.rate_hz, self._rate_hz)
-                pcm = silence.feed(resampler.feed(chunk.pcm, final=chunk.final))
-                left_out = min(skip, len(pcm) // 2)
+                keep = keep and len(kept) <= 2 * self._rate_hz * _CACHED_SECONDS
+                if keep:
+                    kept += piece.pcm
+                left_out = min(skip, len(piece.pcm) // 2)
                 skip -= left_out
-                self._play(utterance, pcm[2 * left_out :], final=chunk.final)
+                self._play(utterance, Rendered(piece.pcm[2 * left_out :], piece.ends, piece.final))
+        if keep:
+            self._phrases.keep(utterance.text, Rendered(bytes(kept), utterance.ends))
 
-    def _play(self, utterance: Utterance, pcm: bytes, *, final: bool) -> None:
-        if pcm and not utterance.first_audio_at:
+    def _play(self, utterance: Utterance, piece: Rendered) -> None:
+        if piece.pcm and not utterance.first_audio_at:
             utterance.first_audio_at = self._clock()
-        utterance.samples += len(pcm) // 2
-        utterance.complete = final
-        if pcm or final:
-            self._playout.play(leg.Play(self._leg_id, utterance.utterance_id, pcm, final))
-
-
-@asynccontextmanager
-async def _closing(chunks: AsyncIterator[SpeechChunk]) -> AsyncIterator[AsyncIterator[SpeechChunk]]:
-    """Close the synthesiser's stream at once when its reader is cancelled, which frees the voice worker."""
-    try:
-        yield chunks
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
+        utterance.samples += len(piece.pcm) // 2
+        utterance.complete = piece.final
+        utterance.ends = piece.ends
+        if piece.pcm or piece.final:
+            self._playout.play(leg.Play(self._leg_id, utterance.utterance_id, piece.pcm, piece.final))

@@ -27,8 +27,16 @@ def _trigger(text: str) -> str:
     return text
 
 
+def _respelling(text: str) -> str:
+    if not re.fullmatch(r"\[\[[^\[\]]+\]\]|[^\[\]]*\w[^\[\]]*", text):
+        raise ValueError("expected the word as it sounds, or its phonemes as [[...]]")
+    return text
+
+
 Trigger = Annotated[str, AfterValidator(_trigger)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Written = Annotated[str, Field(pattern=r"\w", max_length=60)]
+Respelling = Annotated[str, Field(max_length=120), AfterValidator(_respelling)]
 SlotKind = Literal["date", "time", "name", "digits", "text"]
 
 
@@ -201,6 +209,8 @@ class Agent(Part):
     """Questions and answers that show the language model the tone."""
     hot_words: tuple[str, ...] = ()
     """Names that speech recognition should expect."""
+    pronunciations: dict[Written, Respelling] = Field(default_factory=dict, max_length=500)
+    """Words and phrases that the voice says wrongly, with how they sound; nothing else is changed by them."""
     handoff: HandOffPart = HandOffPart()
     knowledge: KnowledgePart = KnowledgePart()
     tools: ToolsPart = ToolsPart()

@@ -25,6 +25,7 @@ from models.protocols import (
     ToolCall,
     Transcript,
     Usage,
+    WordTiming,
 )
 
 
@@ -99,6 +100,10 @@ class ScriptedTextToSpeech:
     rate_hz: int = 22050
     ms_per_character: int = 50
     chunk_ms: int = 200
+    silence_ms: int = 0
+    """Before the tone, as real voices have it."""
+    aligned: bool = False
+    """Tell where words end; each letter and space takes the same time."""
     gate: asyncio.Event | None = None
     failures: list[ModelError] = field(default_factory=list)
     """Raised one a call, before any audio."""
@@ -110,7 +115,9 @@ class ScriptedTextToSpeech:
         self.spoken.append(text)
         if self.failures:
             raise self.failures.pop(0)
-        samples = max(1, len(text)) * self.ms_per_character * self.rate_hz // 1000
+        silence = self.silence_ms * self.rate_hz // 1000
+        samples = silence + max(1, len(text)) * self.ms_per_character * self.rate_hz // 1000
+        words = self._words(text, silence) if self.aligned else ()
         step = self.chunk_ms * self.rate_hz // 1000
         done = False
         try:
@@ -119,12 +126,20 @@ class ScriptedTextToSpeech:
             for start in range(0, samples, step):
                 count = min(step, samples - start)
                 phase = 2 * np.pi * 220 * np.arange(start, start + count) / self.rate_hz
-                pcm = (8000 * np.sin(phase)).astype("<i2").tobytes()
+                tone = 8000 * np.sin(phase) * (np.arange(start, start + count) >= silence)
                 done = start + count >= samples
-                yield SpeechChunk(pcm, self.rate_hz, final=done)
+                yield SpeechChunk(
+                    tone.astype("<i2").tobytes(), self.rate_hz, final=done, words=words if not start else ()
+                )
         finally:
             if not done:
                 self.cancelled.append(text)
+
+    def _words(self, text: str, silence: int) -> tuple[WordTiming, ...]:
+        each = self.ms_per_character * self.rate_hz / 1000
+        return tuple(
+            WordTiming(match[0], silence + round(match.end() * each)) for match in re.finditer(r"\S+", text)
+        )
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import WorkerRefused, WorkerUnavailable
+from server.agent.lexicon import Lexicon
 from server.agent.phrases import PhraseBook
 from server.agent.speech_output import SpeechOutput
 from server.dialogue.replies import Role
@@ -27,7 +28,14 @@ def anyio_backend() -> str:
 class Door:
     """Takes audio and says what was played, in virtual time."""
 
-    def __init__(self, tts: ScriptedTextToSpeech, directory: Path) -> None:
+    def __init__(
+        self,
+        tts: ScriptedTextToSpeech,
+        directory: Path,
+        *,
+        rate_hz: int = 8000,
+        lexicon: Lexicon | None = None,
+    ) -> None:
         self.now = 1000 * MS
         self.pcm: dict[int, int] = {}
         self.final: set[int] = set()
@@ -35,10 +43,10 @@ class Door:
         self.done: list[int] = []
         self.audible: list[int] = []
         self.failed: list[int] = []
-        self.phrases = PhraseBook(directory, voice="", rate_hz=8000)
+        self.phrases = PhraseBook(directory, voice="", rate_hz=rate_hz, lexicon=lexicon)
         self.output = SpeechOutput(
             1,
-            rate_hz=8000,
+            rate_hz=rate_hz,
             tts=tts,
             phrases=self.phrases,
             voice="",
@@ -162,21 +170,79 @@ def test_a_reply_without_words_is_done_at_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_fixed_phrases_are_rendered_once_and_need_no_voice_afterwards(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        tts = ScriptedTextToSpeech()
-        first = Door(tts, tmp_path)
-        await first.phrases.render(["Hello.", "Goodbye.", "Hello."], tts)
-        assert tts.spoken == ["Hello.", "Goodbye."]
-        second = Door(tts, tmp_path)
-        await second.phrases.render(["Hello."], tts)
-        second.output.begin(1)
-        await second.output.say("Hello.", Role.CONTENT)
-        assert await second.whole(1) > 0
-        assert tts.spoken == ["Hello.", "Goodbye."], "rendered again"
+async def test_a_fixed_phrase_is_said_without_the_voice(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech()
+    door = Door(tts, tmp_path)
+    await door.phrases.render(["Hello."], tts)
+    tts.spoken.clear()
+    door.output.begin(1)
+    await door.output.say("Hello.", Role.CONTENT)
+    assert await door.whole(1) > 0
+    assert tts.spoken == []
 
-    asyncio.run(scenario())
-    assert len(list(tmp_path.iterdir())) == 1, "a phrase that is no longer said is kept"
+
+async def test_history_goes_by_where_words_end_and_not_by_their_number(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech(aligned=True, silence_ms=100)
+    door = Door(tts, tmp_path)
+    door.output.begin(2)
+    await door.output.say("a b c d extraordinarily long", Role.CONTENT)
+    await door.whole(1)
+    # Four letters and their spaces: 8 x 50 ms from the first sound, 10 ms of silence kept before it.
+    door.mark(1, leg.MarkKind.PAUSED, (7 * 50 + 10) * 8)
+    assert door.output.heard() == "a b c d"
+    door.mark(1, leg.MarkKind.PAUSED, (10 * 50) * 8)
+    assert door.output.heard() == "a b c d", "half of the clause's time, a third of its fifth word"
+    door.mark(1, leg.MarkKind.STOPPED, (23 * 50 + 10) * 8)
+    assert door.output.heard() == "a b c d extraordinarily"
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+async def test_a_respelled_word_is_spoken_so_and_remembered_as_it_was_written(
+    tmp_path: Path, rate_hz: int
+) -> None:
+    tts = ScriptedTextToSpeech(aligned=True)
+    lexicon = Lexicon({"GP": "gee pee", "St. Mary's": "Saint Marys hospital"})
+    door = Door(tts, tmp_path, rate_hz=rate_hz, lexicon=lexicon)
+    door.output.begin(2)
+    await door.output.say("Your GP, or St. Mary's.", Role.CONTENT)
+    samples = await door.whole(1)
+    assert tts.spoken == ["Your gee pee, or Saint Marys hospital."]
+    ends = door.output.utterances()[0].ends
+    assert len(ends) == 5
+    assert ends[1] == pytest.approx(len("Your gee pee,") * 50 * rate_hz / 1000, abs=rate_hz // 100)
+    assert ends[3] == ends[4] == pytest.approx(samples, abs=rate_hz // 100)
+    door.mark(1, leg.MarkKind.STOPPED, ends[1])
+    assert door.output.heard() == "Your GP,"
+
+
+async def test_only_what_is_called_cacheable_is_kept_and_said_the_next_time_without_the_voice(
+    tmp_path: Path,
+) -> None:
+    tts = ScriptedTextToSpeech(aligned=True)
+    door = Door(tts, tmp_path)
+    await door.phrases.render([], tts)
+    for turn in (1, 2):
+        door.output.begin(turn)
+        await door.output.say("Parking is free.", Role.CONTENT, cacheable=True)
+        await door.output.say("You are Mrs Miller.", Role.CONTENT)
+        await door.whole(2 * turn)
+    assert tts.spoken == ["Parking is free.", "You are Mrs Miller.", "You are Mrs Miller."]
+    fresh, cached = (door.pcm[1], door.pcm[3])
+    assert fresh == cached
+    assert len(door.output.utterances()[0].ends) == 3
+    assert door.phrases.find("You are Mrs Miller.") is None
+
+
+async def test_a_cacheable_clause_that_was_cut_off_is_not_kept(tmp_path: Path) -> None:
+    tts = ScriptedTextToSpeech(ms_per_character=1000)
+    door = Door(tts, tmp_path)
+    await door.phrases.render([], tts)
+    door.output.begin(1, held=True)
+    await door.output.say("A clause of some thirty letters.", Role.CONTENT, cacheable=True)
+    await door.settled()
+    door.output.drop()
+    await door.settled()
+    assert door.phrases.find("A clause of some thirty letters.") is None
 
 
 async def test_nothing_of_a_held_reply_is_sent_before_its_release_and_then_all_of_it_in_order(

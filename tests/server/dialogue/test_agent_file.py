@@ -83,6 +83,17 @@ def test_slots_that_do_not_exist_are_named(tmp_path: Path) -> None:
         load_agent(write(tmp_path, GOOD + TASK))
 
 
+def test_pronunciations_are_respellings_or_phonemes(tmp_path: Path) -> None:
+    agent = load_agent(
+        write(tmp_path, GOOD + "pronunciations: {Siobhan: Shivawn, St. Mary's: '[[seɪnt mˈɛɹiz]]'}\n")
+    )
+    assert agent.pronunciations["Siobhan"] == "Shivawn"
+    assert "pronunciations" in agent_schema()["properties"]
+    for wrong in ("Siobhan: '[[ʃɪvˈɔːn'", "Siobhan: ''", "'...': dots"):
+        with pytest.raises(AgentFileError, match=r"line \d+: pronunciations"):
+            load_agent(write(tmp_path, GOOD + f"pronunciations:\n  {wrong}\n"))
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(AgentFileError, match=r"agent\.yaml: not there; expected"):
         load_agent(tmp_path / "nowhere")
