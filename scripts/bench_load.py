@@ -3,8 +3,8 @@
 ``python -m scripts.bench_load`` starts a real sip process and one real agent process (VAD, turn taking, dialogue) over a
 scripted recogniser, turn detector, language model and voice, and rings it from softphones in processes of their own:
 first 20, 50 and 100 calls at once, then 1,000 short ones. The overhead of a turn is its gap on the wire less the silence
-that its ledger says was waited for; its parts are the rest of the ledger and what the agent does not see. The bare ticker
-is the same 20 ms ticker in a process that does nothing else, before and after: what it shows is the machine's doing.
+that its ledger says was waited for; its parts are how long the VAD hears on after the last sample, the rest of the ledger,
+and what lies between the wire and the agent. The bare ticker is the same 20 ms ticker in a process that does nothing else, before and after: what it shows is the machine's doing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import psutil
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from models.model_store import model_path
+from models.vad import SileroVad
 from scripts import bench_plots
 from scripts.bench_latency import spread, stages
 from scripts.bench_media import bare_in_a_process
@@ -35,10 +38,15 @@ from scripts.bench_statistics import (
     summarise,
     write_figures,
 )
-from scripts.load_caller import LoadConfig
+from scripts.load_caller import LINES, LoadConfig
 from scripts.load_processes import Processes, callers, number_of
+from server.config import Settings
+from server.turns.segmenter import Segmenter, SegmentStop
+from server.turns.settings import TurnSettings
+from tests.e2e.caller_lines import recorded
 
 TARGETS: Final = {"overhead_p50_ms": 90, "overhead_p95_ms": 150, "mb_per_call": 5}
+_RATE_HZ: Final = 8_000
 _CALLS_PER_PROCESS: Final = 25
 _PAUSE_S: Final = 2.5
 _SOAK_LINES: Final = 40
@@ -65,20 +73,55 @@ class Step:
     callers_lateness_ms: dict[str, float] = field(default_factory=dict)
 
 
-def pair(step: Step, gaps: Sequence[float | None], ledgers: Sequence[dict[str, Any]]) -> None:
-    """Add one caller's turns: each gap on the wire beside its ledger, where both were kept for every turn."""
-    step.unanswered += sum(gap is None for gap in gaps)
-    step.gaps_ms += [gap for gap in gaps if gap is not None]
-    if len(gaps) != len(ledgers):
+def pair(
+    step: Step,
+    turns: Sequence[tuple[int, float | None]],
+    ledgers: Sequence[dict[str, Any]],
+    lags_ms: Sequence[float],
+) -> None:
+    """Add one caller's turns: each gap on the wire beside its ledger, where both were kept for every turn.
+
+    ``lags_ms`` holds, by number of the line, how long the VAD hears speech after its last sample.
+    """
+    step.unanswered += sum(gap is None for _, gap in turns)
+    step.gaps_ms += [gap for _, gap in turns if gap is not None]
+    if len(turns) != len(ledgers):
         return
-    for gap, book in zip(gaps, ledgers, strict=True):
+    for (line, gap), book in zip(turns, ledgers, strict=True):
         if gap is None or not book:
             continue
         parts = stages(book)
         silence = parts.pop("silence", 0.0)
+        lag = lags_ms[line]
         step.silence_ms.append(silence)
         step.overhead_ms.append(gap - silence)
-        step.parts_ms.append({**parts, "unseen by the agent": gap - book["gap"]})
+        unseen = gap - book["gap"] - lag
+        step.parts_ms.append({"VAD hears on": lag, **parts, "packets and processes": unseen})
+
+
+def vad_lags_ms(lines: Sequence[str]) -> list[float]:
+    """Return for each recording how long after its last sample the VAD still hears speech, in ms.
+
+    The same network, thresholds and windows as in the agent, without any clock.
+    """
+    vad = SileroVad(model_path("silero-vad", Settings().models_directory))
+    return [_vad_lag_ms(vad, recorded(line)) for line in lines]
+
+
+def _vad_lag_ms(vad: SileroVad, pcm: bytes) -> float:
+    window = vad.window_samples
+    segmenter = Segmenter(TurnSettings(), rate_hz=_RATE_HZ, window_samples=window)
+    speech = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    before, after = np.zeros(16 * window, np.float32), np.zeros(_RATE_HZ, np.float32)
+    samples = np.concatenate([before, speech, after])
+    state = vad.initial_state()[None]
+    stop = len(before) + len(speech)
+    for offset in range(0, len(samples) - window, window):
+        probability, state = vad.probabilities(samples[None, offset : offset + window], state)
+        event = segmenter.feed(offset, float(probability[0]))
+        if isinstance(event, SegmentStop):
+            stop = event.offset
+    return 1000 * (stop - len(before) - len(speech)) / _RATE_HZ
 
 
 def split(calls: int, uri: str, seconds: float, soak: int = 0) -> list[LoadConfig]:
@@ -96,7 +139,9 @@ def split(calls: int, uri: str, seconds: float, soak: int = 0) -> list[LoadConfi
     return configs
 
 
-async def at_once(processes: Processes, directory: Path, calls: int, seconds: float) -> Step:
+async def at_once(
+    processes: Processes, directory: Path, calls: int, seconds: float, lags_ms: Sequence[float]
+) -> Step:
     """So many calls at once."""
     step = Step(calls)
     processes.ledgers()
@@ -132,7 +177,7 @@ async def at_once(processes: Processes, directory: Path, calls: int, seconds: fl
         step.refused += taken["refused"]
         step.broken += taken["broken"]
         for name, gaps in taken["gaps_ms"].items():
-            pair(step, gaps, ledgers.get(number_of(name), []))
+            pair(step, gaps, ledgers.get(number_of(name), []), lags_ms)
         for key, value in result["lateness_ms"].items():
             step.callers_lateness_ms[key] = max(step.callers_lateness_ms.get(key, 0.0), value)
     return step
@@ -246,6 +291,7 @@ async def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> 
         "steps": [],
         "soak": {},
     }
+    lags_ms = figures["vad_lags_ms"] = vad_lags_ms(LINES)
     say("bare ticker taken; starting the processes …")
     for calls in arguments.calls:
         # Each step has processes of its own: memory and lateness then belong to it.
@@ -254,7 +300,7 @@ async def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> 
             try:
                 await asyncio.to_thread(processes.start)
                 say(f"{calls} calls at once …")
-                step = await at_once(processes, Path(directory), calls, arguments.seconds)
+                step = await at_once(processes, Path(directory), calls, arguments.seconds, lags_ms)
                 figures["steps"].append(figures_of_step(step))
                 if step.overhead_ms:
                     say(

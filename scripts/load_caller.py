@@ -22,7 +22,14 @@ from scripts.softphone import CallRefused, Softphone
 from sip.ticker import LatenessHistogram
 from tests.e2e.caller_lines import recorded
 
-LINE = "I am a little nervous about coming to see you."
+LINES = (
+    "I am a little nervous about coming to see you.",
+    "Sorry, are you open on Sunday?",
+    "I would like to speak to a person, please.",
+    "How much is a train ticket to London?",
+    "What are your hours on Saturday?",
+)
+"""Recordings; the scripted recogniser hears the same words in all of them."""
 _GREETING_QUIET_MS = 500
 _DIAL_LIMIT_S = 15.0
 
@@ -50,23 +57,25 @@ class LoadConfig:
 class Taken:
     """What the callers saw."""
 
-    gaps_ms: dict[str, list[float | None]] = field(default_factory=dict)
-    """Caller → its gaps in order; None where nothing was answered."""
+    gaps_ms: dict[str, list[tuple[int, float | None]]] = field(default_factory=dict)
+    """Caller → the number of each line that it said, with the gap; None where nothing was answered."""
     refused: int = 0
     broken: int = 0
     done: int = 0
 
 
-async def hold(call: SipCall, name: str, speech: bytes, until: float, pause_s: float, taken: Taken) -> None:
-    """Ask until the time is over."""
+async def hold(call: SipCall, name: str, number: int, until: float, pause_s: float, taken: Taken) -> None:
+    """Ask until the time is over, one line after another."""
     loop = asyncio.get_running_loop()
     while loop.time() < until:
-        gap = await ask_plainly(call, speech)
-        taken.gaps_ms.setdefault(name, []).append(gap)
+        line = number % len(LINES)
+        number += 1
+        gap = await ask_plainly(call, recorded(LINES[line]))
+        taken.gaps_ms.setdefault(name, []).append((line, gap))
         await asyncio.sleep(pause_s)
 
 
-async def long_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken: Taken) -> None:
+async def long_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None:
     """All calls at once for the whole time."""
 
     async def one(number: int) -> None:
@@ -81,7 +90,7 @@ async def long_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken:
             await call.wait_for_quiet(_GREETING_QUIET_MS, 30)
             # Questions of all callers spread over time, as they would be.
             await asyncio.sleep(config.pause_s * number / config.calls)
-            await hold(call, name, speech, until, config.pause_s, taken)
+            await hold(call, name, number, until, config.pause_s, taken)
             taken.done += 1
         except (ConnectionError, TimeoutError):
             taken.broken += 1
@@ -93,7 +102,7 @@ async def long_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken:
     await asyncio.gather(*(one(number) for number in range(config.calls)))
 
 
-async def short_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken: Taken) -> None:
+async def short_calls(phone: Softphone, config: LoadConfig, taken: Taken) -> None:
     """Many calls one after another on so many lines: a question, an answer, hang up."""
     left = iter(range(config.soak))
 
@@ -110,7 +119,8 @@ async def short_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken
             try:
                 # Over the greeting: that is a barge-in, and a shorter call.
                 await call.wait_for_speech(0, 10)
-                taken.gaps_ms[name] = [await ask_plainly(call, speech)]
+                line = call_number % len(LINES)
+                taken.gaps_ms[name] = [(line, await ask_plainly(call, recorded(LINES[line])))]
                 taken.done += 1
             except (ConnectionError, TimeoutError):
                 taken.broken += 1
@@ -125,14 +135,13 @@ async def short_calls(phone: Softphone, config: LoadConfig, speech: bytes, taken
 
 async def run(config: LoadConfig) -> dict[str, Any]:
     """Make the calls; return what they showed."""
-    speech = recorded(LINE)
     phone = await Softphone.start(codec="PCMU")
     taken = Taken()
     try:
         # The ticker's first seconds are those of a process that starts.
         await asyncio.sleep(0.5)
         phone.ticker.lateness = LatenessHistogram()
-        await (short_calls if config.soak else long_calls)(phone, config, speech, taken)
+        await (short_calls if config.soak else long_calls)(phone, config, taken)
     finally:
         lateness = phone.ticker.lateness.summary_ms()
         with contextlib.suppress(TimeoutError):

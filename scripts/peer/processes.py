@@ -61,6 +61,7 @@ class PeerProcesses:
             context_tokens=self._settings.llm.context_tokens,
             micro_batch_tokens=self._settings.llm.micro_batch_tokens,
             warm_prefixes=(system,),
+            state_directory=self._settings.cache_directory / "bench" / "llm-state",
         )
         self._spawn(sys.executable, "-m", "models.llm_server", config=dataclasses.asdict(llm), name="llm")
         self._wait(ready.is_file)

@@ -66,15 +66,16 @@ def test_spread_is_the_distance_from_the_median() -> None:
 
 def test_overhead_is_the_gap_less_the_silence_and_its_parts_add_up() -> None:
     step = bench_load.Step(1)
-    bench_load.pair(step, [450.0, None], [BOOK, {}])
+    bench_load.pair(step, [(1, 450.0), (0, None)], [BOOK, {}], [90.0, 30.0])
     assert step.overhead_ms == [150.0]
     assert sum(step.parts_ms[0].values()) == pytest.approx(150.0)
+    assert step.parts_ms[0]["VAD hears on"] == 30.0
     assert step.unanswered == 1
 
 
 def test_turns_that_cannot_be_paired_give_gaps_but_no_overhead() -> None:
     step = bench_load.Step(1)
-    bench_load.pair(step, [450.0, 460.0], [BOOK])
+    bench_load.pair(step, [(0, 450.0), (0, 460.0)], [BOOK], [90.0])
     assert (step.gaps_ms, step.overhead_ms) == ([450.0, 460.0], [])
 
 
