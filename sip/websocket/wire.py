@@ -60,7 +60,10 @@ def read_request(target: str, headers: Mapping[str, str], token: str) -> int:
     ``headers`` has lower-case names. Without a token a web page must not be able to ring from a browser on this
     machine: a foreign ``Origin`` is refused.
     """
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise RequestRefused(400, "the request target cannot be read") from None
     if parts.path != PATH:
         raise RequestRefused(404, f"nothing here; expected {PATH}?rate=8000 or {PATH}?rate=16000")
     if token:
@@ -78,11 +81,9 @@ def read_request(target: str, headers: Mapping[str, str], token: str) -> int:
 def _is_local(origin: str) -> bool:
     if not origin:
         return True
-    host = urlsplit(origin).hostname or ""
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(origin).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
