@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import sys
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from scripts.softphone import CallRefused
 from scripts.websocket_phone import WebSocketPhoneCall, dial
 from sip.leg_protocol import (
     Dtmf,
+    HangUp,
     LegEndCause,
     LegEnded,
     Mark,
@@ -338,6 +340,33 @@ def test_a_client_that_says_nothing_at_all_times_out_but_one_that_only_pongs_doe
             said = await asyncio.wait_for(reader.read(), 5)
             assert b'{"event":"end","reason":"media_timeout"}' in said
             writer.close()
+
+    _run(test)
+
+
+def test_the_client_of_the_guide_talks_to_the_door(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "websocket.md").read_text()
+    program = guide.partition("```python\n")[2].partition("```")[0]
+
+    async def test() -> None:
+        async with running(tmp_path) as process, _agent(process, Behaviour.ECHO) as agent:
+            with wave.open(str(tmp_path / "said.wav"), "wb") as file:
+                file.setparams((1, 2, 16_000, 0, "NONE", ""))
+                file.writeframes(sine(700, 600, 16_000))
+            (tmp_path / "client.py").write_text(program.replace("8090", str(process.port)))
+            client = await asyncio.create_subprocess_exec(
+                sys.executable, "client.py", "said.wav", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+            )
+            await agent.wait_for(Offer)
+            await asyncio.sleep(1.5)
+            agent.send(HangUp(1))
+            printed, _ = await asyncio.wait_for(client.communicate(), 20)
+        assert client.returncode == 0
+        events = [json.loads(line)["event"] for line in printed.decode().splitlines()]
+        assert (events[0], events[-1]) == ("start", "end")
+        with wave.open(str(tmp_path / "heard.wav")) as file:
+            heard = file.readframes(file.getnframes())
+        assert strongest_hz(heard, 16_000) == pytest.approx(700, abs=20)
 
     _run(test)
 
