@@ -40,6 +40,8 @@ _LOST_NS: Final = 30 * _S
 """Work that has been running so long was given up without a word; it no longer counts."""
 _MAX_RUNNING: Final = 1024
 _MAX_WAITS: Final = 512
+_LOOK_NS: Final = 50 * _MS
+"""Every call asks at every window of its audio; the load need not be looked at so often."""
 _STEP_UP_NS: Final = 1 * _S
 """Time that a step of shedding gets to show its effect before the next."""
 _STEP_DOWN_NS: Final = 3 * _S
@@ -119,6 +121,7 @@ class HeadRoom:
         self._untold_waits: dict[str, list[float]] = {}
         self._shedding = Shedding.NOTHING
         self._shed_at = -_STEP_UP_NS
+        self._looked_at = -_LOOK_NS
         self._calm_since: int | None = None
         self._call_s = 0.0
         self._calls_up: deque[tuple[int, float]] = deque(maxlen=_MAX_WAITS)
@@ -189,6 +192,9 @@ class HeadRoom:
         if self._calls < 2:
             self._shedding = Shedding.NOTHING
             return self._shedding
+        if now - self._looked_at < _LOOK_NS:
+            return self._shedding
+        self._looked_at = now
         share, wait_ms = self.busy(now), self._wait_ms(now)
         if self._is_pressing(share, wait_ms) and now - self._shed_at >= _STEP_UP_NS:
             self._shedding, self._shed_at = Shedding(self._shedding + 1), now
