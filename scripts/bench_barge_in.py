@@ -24,7 +24,7 @@ from models.speech_client import PiperClient
 from scripts import bench_plots
 from scripts.bench_latency import websocket_url
 from scripts.bench_lines import INTERRUPTED, INTERRUPTIONS, Voices
-from scripts.bench_phone import QUIET_MS, BenchCall, SipCall, greeted, interrupt
+from scripts.bench_phone import QUIET_MS, BenchCall, SipCall, WebSocketCall, greeted, interrupt
 from scripts.bench_statistics import (
     OUT,
     MachineLoad,
@@ -33,7 +33,6 @@ from scripts.bench_statistics import (
     summarise,
     write_figures,
 )
-from scripts.bench_wire import WireCall
 from scripts.softphone import CallRefused, Softphone
 from scripts.stack import Stack, free_port, running
 
@@ -91,7 +90,7 @@ async def measure(
                 call: BenchCall = (
                     await SipCall.dial(phone, stack.uri)
                     if phone
-                    else await WireCall.dial(websocket_url(stack))
+                    else await WebSocketCall.dial(websocket_url(stack))
                 )
             except CallRefused:
                 await asyncio.sleep(1)

@@ -26,7 +26,7 @@ from models.speech_client import PiperClient
 from scripts import bench_plots
 from scripts.bench_agent import make_agent
 from scripts.bench_lines import TURNS, Line, Voices
-from scripts.bench_phone import BenchCall, SipCall, ask, greeted
+from scripts.bench_phone import BenchCall, SipCall, WebSocketCall, ask, greeted
 from scripts.bench_statistics import (
     OUT,
     MachineLoad,
@@ -38,7 +38,6 @@ from scripts.bench_statistics import (
     summarise,
     write_figures,
 )
-from scripts.bench_wire import WireCall
 from scripts.softphone import CallRefused, Softphone
 from scripts.stack import Stack, free_port, running
 
@@ -149,7 +148,7 @@ async def measure(
                 call: BenchCall = (
                     await SipCall.dial(phone, stack.uri)
                     if phone
-                    else await WireCall.dial(websocket_url(stack))
+                    else await WebSocketCall.dial(websocket_url(stack))
                 )
             except CallRefused:
                 results.refused_calls += 1
@@ -172,7 +171,7 @@ async def measure(
 
 def websocket_url(stack: Stack) -> str:
     """Return the address of the stack's WebSocket."""
-    return f"ws://127.0.0.1:{stack.environment['LANDLINE_WEBSOCKET__PORT']}/v1/call?rate=16000"
+    return f"ws://127.0.0.1:{stack.environment['LANDLINE_WEBSOCKET__PORT']}/v1/call"
 
 
 def figures_of(results: Results, over: str, load: dict[str, float]) -> dict[str, Any]:

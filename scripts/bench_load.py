@@ -2,9 +2,9 @@
 
 ``python -m scripts.bench_load`` starts a real sip process and one real agent process (VAD, turn taking, dialogue) over a
 scripted recogniser, turn detector, language model and voice, and rings it from softphones in processes of their own:
-first 20, 50 and 100 calls at once, then 1,000 short ones. The overhead of a turn is its gap on the wire less the silence
-that its ledger says was waited for; its parts are how long the VAD hears on after the last sample, the rest of the ledger,
-and what lies between the wire and the agent. The bare ticker is the same 20 ms ticker in a process that does nothing else, before and after: what it shows is the machine's doing.
+first 20, 50 and 100 calls at once, then 1,000 short ones. The overhead of a turn is its gap on the
+wire less the silence that the agent's settings require after such words with such a score; its parts are told.
+The bare ticker is the same 20 ms ticker in a process that does nothing else, before and after: what it shows is the machine's doing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.table import Table
 from models.model_store import model_path
 from models.vad import SileroVad
 from scripts import bench_plots
-from scripts.bench_latency import spread, stages
+from scripts.bench_latency import stages
 from scripts.bench_media import bare_in_a_process
 from scripts.bench_statistics import (
     OUT,
@@ -40,13 +40,17 @@ from scripts.bench_statistics import (
 )
 from scripts.load_caller import LINES, LoadConfig
 from scripts.load_processes import Processes, callers, number_of
+from scripts.scripted_models import HEARD, TURN_SCORE
 from server.config import Settings
+from server.turns.endpointing import Cues, endpointing
 from server.turns.segmenter import Segmenter, SegmentStop
 from server.turns.settings import TurnSettings
 from tests.e2e.caller_lines import recorded
 
 TARGETS: Final = {"overhead_p50_ms": 90, "overhead_p95_ms": 150, "mb_per_call": 5}
 _RATE_HZ: Final = 8_000
+_SILENCE_STAGES: Final = ("silence", "detect", "endpoint")
+"""Stages of the ledger in which the end of the turn is waited for."""
 _CALLS_PER_PROCESS: Final = 25
 _PAUSE_S: Final = 2.5
 _SOAK_LINES: Final = 40
@@ -60,7 +64,6 @@ class Step:
     calls: int
     gaps_ms: list[float] = field(default_factory=list)
     overhead_ms: list[float] = field(default_factory=list)
-    silence_ms: list[float] = field(default_factory=list)
     parts_ms: list[dict[str, float]] = field(default_factory=list)
     unanswered: int = 0
     refused: int = 0
@@ -73,30 +76,36 @@ class Step:
     callers_lateness_ms: dict[str, float] = field(default_factory=dict)
 
 
+def configured_silence_ms() -> int:
+    """Return the silence that the agent's settings require after the scripted words with the scripted score."""
+    return endpointing(TurnSettings()).required_silence_ms(Cues(transcript=HEARD, score=TURN_SCORE))
+
+
 def pair(
     step: Step,
     turns: Sequence[tuple[int, float | None]],
     ledgers: Sequence[dict[str, Any]],
-    lags_ms: Sequence[float],
+    silence_ms: float,
 ) -> None:
     """Add one caller's turns: each gap on the wire beside its ledger, where both were kept for every turn.
 
-    ``lags_ms`` holds, by number of the line, how long the VAD hears speech after its last sample.
+    The parts add up to the overhead: what the wait for the end of the turn took beyond the configured silence, the rest of
+    the ledger, and what the agent does not see.
     """
-    step.unanswered += sum(gap is None for _, gap in turns)
-    step.gaps_ms += [gap for _, gap in turns if gap is not None]
+    gaps = [gap for _, gap in turns if gap is not None]
+    step.unanswered += len(turns) - len(gaps)
+    step.gaps_ms += gaps
+    step.overhead_ms += [gap - silence_ms for gap in gaps]
     if len(turns) != len(ledgers):
         return
-    for (line, gap), book in zip(turns, ledgers, strict=True):
+    for (_, gap), book in zip(turns, ledgers, strict=True):
         if gap is None or not book:
             continue
         parts = stages(book)
-        silence = parts.pop("silence", 0.0)
-        lag = lags_ms[line]
-        step.silence_ms.append(silence)
-        step.overhead_ms.append(gap - silence)
-        unseen = gap - book["gap"] - lag
-        step.parts_ms.append({"VAD hears on": lag, **parts, "packets and processes": unseen})
+        waited = sum(parts.pop(name, 0.0) for name in _SILENCE_STAGES)
+        step.parts_ms.append(
+            {"end of turn": waited - silence_ms, **parts, "unseen by the agent": gap - book["gap"]}
+        )
 
 
 def vad_lags_ms(lines: Sequence[str]) -> list[float]:
@@ -140,7 +149,7 @@ def split(calls: int, uri: str, seconds: float, soak: int = 0) -> list[LoadConfi
 
 
 async def at_once(
-    processes: Processes, directory: Path, calls: int, seconds: float, lags_ms: Sequence[float]
+    processes: Processes, directory: Path, calls: int, seconds: float, silence_ms: float
 ) -> Step:
     """So many calls at once."""
     step = Step(calls)
@@ -177,7 +186,7 @@ async def at_once(
         step.refused += taken["refused"]
         step.broken += taken["broken"]
         for name, gaps in taken["gaps_ms"].items():
-            pair(step, gaps, ledgers.get(number_of(name), []), lags_ms)
+            pair(step, gaps, ledgers.get(number_of(name), []), silence_ms)
         for key, value in result["lateness_ms"].items():
             step.callers_lateness_ms[key] = max(step.callers_lateness_ms.get(key, 0.0), value)
     return step
@@ -224,8 +233,6 @@ def figures_of_step(step: Step) -> dict[str, Any]:
         "refused": step.refused,
         "broken": step.broken,
         "gap_ms": summarise(step.gaps_ms),
-        "silence_ms": summarise(step.silence_ms),
-        "silence_spread_ms": spread(step.silence_ms),
         "overhead_ms": summarise(step.overhead_ms),
         "parts_p50_ms": {
             name: round(percentile([row.get(name, 0.0) for row in step.parts_ms], 0.5), 1) for name in names
@@ -249,10 +256,10 @@ def show(figures: dict[str, Any], console: Console) -> None:
                     "callers late p99", "CPU in cores"):  # fmt: skip
         table.add_column(heading, justify="right")
     for step in figures["steps"]:
-        over, gap, silence = step["overhead_ms"], step["gap_ms"], step["silence_ms"]
+        over, gap = step["overhead_ms"], step["gap_ms"]
         table.add_row(
             str(step["calls"]), f"{step['turns']} ({step['unanswered']} unanswered)",
-            f"{gap.p50:.0f}" if gap else "", f"{silence.p50:.0f}" if silence else "",
+            f"{gap.p50:.0f}" if gap else "", str(figures["configured_silence_ms"]),
             f"{over.p50:.0f}" if over else "", f"{over.p95:.0f}" if over else "", f"{step['mb_per_call']:.2f}",
             f"{step['media_lateness_ms'].get('p99', 0):.1f}", f"{step['callers_lateness_ms'].get('p99', 0):.1f}",
             ", ".join(f"{name} {cores:.2f}" for name, cores in step["cores"].items()),
@@ -280,6 +287,11 @@ def show(figures: dict[str, Any], console: Console) -> None:
             f" {kept['broken']} broken): agent MB by calls {grown};"
             f" {kept['kb_per_call_after_warming']:+.1f} kB a call once warm"
         )
+    lags = figures["vad_lags_ms"]
+    console.print(
+        f"of it the VAD alone: it hears speech for {percentile(lags, 0.5):.0f} ms (median of the lines, {min(lags):.0f} to"
+        f" {max(lags):.0f}) after its last sample"
+    )
     console.print(f"targets: {TARGETS}")
     console.print(describe_load(figures["load"]))
 
@@ -291,7 +303,8 @@ async def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> 
         "steps": [],
         "soak": {},
     }
-    lags_ms = figures["vad_lags_ms"] = vad_lags_ms(LINES)
+    figures["vad_lags_ms"] = vad_lags_ms(LINES)
+    silence_ms = figures["configured_silence_ms"] = configured_silence_ms()
     say("bare ticker taken; starting the processes …")
     for calls in arguments.calls:
         # Each step has processes of its own: memory and lateness then belong to it.
@@ -300,7 +313,7 @@ async def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> 
             try:
                 await asyncio.to_thread(processes.start)
                 say(f"{calls} calls at once …")
-                step = await at_once(processes, Path(directory), calls, arguments.seconds, lags_ms)
+                step = await at_once(processes, Path(directory), calls, arguments.seconds, silence_ms)
                 figures["steps"].append(figures_of_step(step))
                 if step.overhead_ms:
                     say(

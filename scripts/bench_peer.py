@@ -29,16 +29,16 @@ from websockets.exceptions import WebSocketException
 
 from models.speech_client import PiperClient
 from scripts import bench_plots
+from scripts.bench_latency import websocket_url
 from scripts.bench_lines import (
     CONVERSATION,
     INTERRUPTED,
     INTERRUPTIONS,
     QUESTIONS,
-    RATE_HZ,
     Line,
     Voices,
 )
-from scripts.bench_phone import BenchCall, ask, greeted, interrupt
+from scripts.bench_phone import BenchCall, WebSocketCall, ask, greeted, interrupt
 from scripts.bench_statistics import (
     OUT,
     MachineLoad,
@@ -49,9 +49,9 @@ from scripts.bench_statistics import (
     summarise,
     write_figures,
 )
-from scripts.bench_wire import WireCall
 from scripts.peer.processes import PeerProcesses, versions
 from scripts.peer.variants import VARIANTS, variant
+from scripts.softphone import CallRefused
 from scripts.stack import Stack, free_port, running
 
 LANDLINE: Final = "landline"
@@ -106,8 +106,8 @@ async def one_call(
 ) -> None:
     """One call through some lines and an interruption."""
     try:
-        call = await WireCall.dial(url, RATE_HZ)
-    except (OSError, TimeoutError, WebSocketException):
+        call = await WebSocketCall.dial(url)
+    except (CallRefused, OSError, TimeoutError, WebSocketException):
         heard.failed_calls += 1
         return
     try:
@@ -151,11 +151,6 @@ async def measure(
             say(f"round {number + 1}, {name}: {results[name].turns} turns so far, median gap {middle}")
         number += 1
     return results
-
-
-def landline_url(stack: Stack) -> str:
-    """Return the address of the stack's WebSocket."""
-    return f"ws://127.0.0.1:{stack.environment['LANDLINE_WEBSOCKET__PORT']}/v1/call?rate={RATE_HZ}"
 
 
 def figures_of(results: dict[str, Heard], chosen: Sequence[str], load: dict[str, float]) -> dict[str, Any]:
@@ -237,7 +232,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
 async def _run(
     stack: Stack, peer: PeerProcesses | None, arguments: argparse.Namespace, until: float, console: Console
 ) -> dict[str, Heard]:
-    urls = {LANDLINE: landline_url(stack)} if arguments.only != "peer" else {}
+    urls = {LANDLINE: websocket_url(stack)} if arguments.only != "peer" else {}
     if peer is not None:
         urls |= {name: peer.url(name) for name in arguments.variants}
     voices = Voices(PiperClient(stack.run_directory / "tts.sock"), arguments.out / "voices")

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from scripts.bench_lines import Line, Voices
+from scripts.bench_lines import RATE_HZ, Line, Voices
 from scripts.bench_statistics import NS_PER_MS
 from scripts.call_audio import level_dbfs
 from scripts.softphone import SPEECH_DBFS, Softphone, SoftphoneCall
+from scripts.websocket_phone import WebSocketPhoneCall, dial
 
 QUIET_MS: Final = 700
 """Silence after which an agent has finished its turn."""
@@ -22,6 +23,9 @@ _SPEECH_LIMIT_S: Final = 25.0
 _SILENCE_NS: Final = 350 * NS_PER_MS
 """Silence that counts as having stopped: longer than between two sentences."""
 _FRAME_NS: Final = 20 * NS_PER_MS
+_POLL_S: Final = 0.005
+_QUIET_POLL_S: Final = 0.06
+"""Coarse: all that was heard is looked through each time, on cores that others need."""
 
 
 class BenchCall(Protocol):
@@ -93,6 +97,69 @@ class SipCall:
         """End the call."""
         with contextlib.suppress(TimeoutError):
             await self._call.hang_up()
+
+
+class WebSocketCall:
+    """A call over the raw audio WebSocket as a :class:`BenchCall`: what counts is when its playout lets speech be heard."""
+
+    def __init__(self, call: WebSocketPhoneCall) -> None:
+        self._call = call
+        self.rate_hz = call.rate_hz
+        self.answered_ns = call.answered_ns
+        self.ended = call.ended
+
+    @classmethod
+    async def dial(cls, url: str, *, limit_s: float = 40.0) -> WebSocketCall:
+        """Ring. Raises ``CallRefused``, OSError, TimeoutError."""
+        return cls(await dial(url, rate_hz=RATE_HZ, timeout_s=limit_s))
+
+    async def say(self, pcm: bytes) -> int:
+        """Say something; return when its last frame was sent."""
+        return await self._call.say(pcm)
+
+    def speech_between(self, since: int, until: int) -> list[int]:
+        """Return when frames of 20 ms with speech are heard in ``[since, until)``, whatever messages they came in."""
+        found: list[int] = []
+        size = 2 * self.rate_hz * _FRAME_NS // 1_000_000_000
+        for packet in reversed(self._call.heard):
+            length_ns = len(packet.pcm) * 500_000_000 // self.rate_hz
+            if packet.at_ns + length_ns < since:
+                break
+            at = [packet.at_ns + number * _FRAME_NS for number in range(-(-len(packet.pcm) // size))]
+            found += [
+                at_ns
+                for number, at_ns in reversed(list(enumerate(at)))
+                if since <= at_ns < until
+                and level_dbfs(packet.pcm[number * size : (number + 1) * size]) > SPEECH_DBFS
+            ]
+        return found[::-1]
+
+    async def wait_for_speech(self, since_ns: int, limit_s: float) -> int:
+        """Return when the first speech since ``since_ns`` was heard."""
+        async with asyncio.timeout(limit_s):
+            while not (found := self.speech_between(since_ns, time.monotonic_ns())):
+                self._expect_going_on()
+                await asyncio.sleep(_POLL_S)
+        return found[0]
+
+    async def wait_for_quiet(self, ms: int, limit_s: float) -> int:
+        """Wait until nothing was heard for ``ms``, and nothing is left to be heard."""
+        last = began = time.monotonic_ns()
+        async with asyncio.timeout(limit_s):
+            while time.monotonic_ns() - last < ms * NS_PER_MS:
+                self._expect_going_on()
+                await asyncio.sleep(_QUIET_POLL_S)
+                last = max([began, *self.speech_between(began, time.monotonic_ns() + 10**12)])
+        return last
+
+    async def hang_up(self) -> None:
+        """End the call, as one whose line drops: an agent need not understand a farewell."""
+        with contextlib.suppress(TimeoutError):
+            await self._call.close()
+
+    def _expect_going_on(self) -> None:
+        if self.ended.is_set():
+            raise ConnectionError(f"the call has ended ({self._call.cause})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,9 @@ def main() -> None:
         console.print("starting Landline …")
         with running(directory / "landline", **settings) as stack:
             asyncio.run(write_audio(directory, stack.run_directory / "tts.sock", arguments.out))
-            (directory / "scenario.yaml").write_text(yaml.safe_dump(scenario(websocket_url(stack))))
+            (directory / "scenario.yaml").write_text(
+                yaml.safe_dump(scenario(f"{websocket_url(stack)}?rate={RATE_HZ}"))
+            )
             console.print(
                 f"voicebench {_VERSION}, {arguments.sessions} sessions of up to {_SESSION_MS // 1000} s …"
             )

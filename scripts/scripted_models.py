@@ -29,7 +29,7 @@ from models.worker_server import serve
 HEARD: Final = "I like your clinic a lot."
 """Plain talk, which the language model answers."""
 ANSWER: Final = "I am glad that you like it here."
-_TURN_SCORE: Final = 0.98
+TURN_SCORE: Final = 0.98
 _TTS_RATE_HZ: Final = 22_050
 _MS_PER_CHARACTER: Final = 40
 _REQUESTS_LIMIT: Final = 512
@@ -46,7 +46,7 @@ async def _transcribe(request: worker_protocol.Request) -> AsyncIterator[Reply]:
 
 
 async def _turn_score(_: worker_protocol.Request) -> AsyncIterator[Reply]:
-    yield Reply({"score": _TURN_SCORE}, b"", True)
+    yield Reply({"score": TURN_SCORE}, b"", True)
 
 
 async def _synthesise(request: worker_protocol.Request) -> AsyncIterator[Reply]:

@@ -1,8 +1,8 @@
 """A Pipecat bot behind a raw PCM16 WebSocket, for the comparison: ``python -m scripts.peer.pipecat_bot CONFIG.json``.
 
-Runs in an environment of its own (``scripts/peer/requirements.txt``). One call at a time: ``/v1/call?variant=NAME`` names
+Runs in an environment of its own (``scripts/peer/requirements.txt``). One call at a time: ``/v1/call/NAME`` names
 the settings of :mod:`scripts.peer.variants`. Binary messages are PCM16 at 16 kHz both ways; an interruption is told to
-the caller as ``{"type": "clear"}``, since the peer sends faster than real time and its caller holds a buffer.
+the caller as ``{"event": "clear"}``, since the peer sends faster than real time and its caller holds a buffer.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RawPcm(FrameSerializer):  # type: ignore[misc]
         if isinstance(frame, OutputAudioRawFrame):
             return bytes(frame.audio)
         if isinstance(frame, InterruptionFrame):
-            return json.dumps({"type": "clear"})
+            return json.dumps({"event": "clear"})
         return None
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
@@ -199,9 +199,9 @@ def application(config: BotConfig) -> FastAPI:
     async def ready() -> dict[str, bool]:
         return {"ready": True}
 
-    @app.websocket("/v1/call")
-    async def call(websocket: WebSocket) -> None:
-        await run_call(websocket, config, variant(websocket.query_params.get("variant", "defaults")))
+    @app.websocket("/v1/call/{name}")
+    async def call(websocket: WebSocket, name: str) -> None:
+        await run_call(websocket, config, variant(name))
 
     return app
 

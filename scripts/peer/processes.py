@@ -42,7 +42,7 @@ class PeerProcesses:
 
     def url(self, variant: str) -> str:
         """Return what to connect to."""
-        return f"ws://127.0.0.1:{self.port}/v1/call?variant={variant}"
+        return f"ws://127.0.0.1:{self.port}/v1/call/{variant}"
 
     def start(self) -> None:
         """Start the language model, warm with the peer's prompt, then the bot. Raises RuntimeError, TimeoutError."""

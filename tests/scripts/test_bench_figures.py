@@ -64,19 +64,19 @@ def test_spread_is_the_distance_from_the_median() -> None:
     assert spread([]) == 0.0
 
 
-def test_overhead_is_the_gap_less_the_silence_and_its_parts_add_up() -> None:
+def test_overhead_is_the_gap_less_the_configured_silence_and_its_parts_add_up() -> None:
     step = bench_load.Step(1)
-    bench_load.pair(step, [(1, 450.0), (0, None)], [BOOK, {}], [90.0, 30.0])
-    assert step.overhead_ms == [150.0]
-    assert sum(step.parts_ms[0].values()) == pytest.approx(150.0)
-    assert step.parts_ms[0]["VAD hears on"] == 30.0
+    bench_load.pair(step, [(1, 450.0), (0, None)], [BOOK, {}], 240)
+    assert step.overhead_ms == [210.0]
+    assert sum(step.parts_ms[0].values()) == pytest.approx(210.0)
+    assert (step.parts_ms[0]["end of turn"], step.parts_ms[0]["unseen by the agent"]) == (60.0, 75.0)
     assert step.unanswered == 1
 
 
-def test_turns_that_cannot_be_paired_give_gaps_but_no_overhead() -> None:
+def test_turns_that_cannot_be_paired_have_no_parts() -> None:
     step = bench_load.Step(1)
-    bench_load.pair(step, [(0, 450.0), (0, 460.0)], [BOOK], [90.0])
-    assert (step.gaps_ms, step.overhead_ms) == ([450.0, 460.0], [])
+    bench_load.pair(step, [(0, 450.0), (0, 460.0)], [BOOK], 240)
+    assert (step.overhead_ms, step.parts_ms) == ([210.0, 220.0], [])
 
 
 @pytest.mark.parametrize(("calls", "soak"), [(1, 0), (20, 0), (100, 0), (40, 1000)])
