@@ -154,9 +154,10 @@ def _headline(turn: dict[str, Any], parts: LedgerParts) -> Text:
     line.append(f"  {turn['turn_class']}", "not bold")
     if parts.gap_ms is not None:
         line.append(f"  gap {parts.gap_ms:.0f} ms", "bold")
-    if "speculation" in parts.aside:
-        hit = parts.aside["speculation"] > 0
-        line.append(f"  speculation {'hit' if hit else 'missed'}", "green" if hit else "yellow")
+    if parts.aside.get("speculation", 0) > 0:
+        line.append("  speculation hit", "green")
+    elif "speculation" in parts.aside and parts.aside.get("speculation_misses", 1):
+        line.append("  speculation missed", "yellow")
     if turn["revision"]:
         line.append(f"  reopened {turn['revision']}×", "yellow")
     if turn["interrupted"]:
@@ -217,13 +218,22 @@ def _beside(aside: Mapping[str, float]) -> str:
             said.append(f"first sound (a filler) after {value:.0f} ms")
         elif name == "barge_in":
             said.append(f"silent {value:.0f} ms after the caller spoke over it")
-        elif name.startswith("wasted_"):
+        elif name.startswith(_ASIDE_PREFIXES):
             if value:
-                kind = name.removeprefix("wasted_").removesuffix("_ms")
-                said.append(f"speculation wasted {value:.0f} ms of {kind}")
+                said.append(_speculation(name, value))
         else:
             said.append(f"{name.replace('_', ' ')} {value:.0f}")
     return "; ".join(said)
+
+
+def _speculation(name: str, value: float) -> str:
+    if name == "speculation_misses":
+        return f"{value:.0f} prepared replies dropped"
+    if name == "speculation_reused":
+        return f"{value:.0f} reused after the caller went on"
+    if name.startswith("wasted_"):
+        return f"wasted {value:.0f} ms of {name.removeprefix('wasted_').removesuffix('_ms')}"
+    return f"{name.replace('_', ' ')} {value:.0f}"
 
 
 def _is_off(parts: LedgerParts) -> bool:

@@ -77,7 +77,7 @@ def test_a_turn_tells_its_class_its_times_and_what_was_heard_and_said() -> None:
         "· network 20  ░ detect 60  ▒ endpoint 180  ▓ stt wait 0  █ words 120  ▆ voice 80  ▂ playout 40  = 500 ms",
         "first sound (a filler) after 260 ms",
         "silent 140 ms after the caller spoke over it",
-        "speculation wasted 900 ms of llm",
+        "wasted 900 ms of llm",
         "takeover",
     ):
         assert words in text, words
@@ -136,6 +136,25 @@ def test_a_turn_without_a_gap_is_drawn_too() -> None:
     assert "turn 0  fixed\n" in text
     assert "stt 210" in text
     assert with_sums(call(turn(ledger={})))["turns"][0]["unaccounted_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("ledger", "shown"),
+    [
+        ({"speculation": 1, "speculation_misses": 2, "speculation_reused": 1}, "hit"),
+        ({"speculation": 0, "speculation_misses": 2, "speculation_reused": 0}, "missed"),
+        ({"speculation": 0}, "missed"),
+        ({"speculation": 0, "speculation_misses": 0}, None),
+        ({}, None),
+    ],
+    ids=["hit", "missed", "missed_uncounted", "nothing_prepared", "old"],
+)
+def test_what_was_prepared_for_a_turn_is_told(ledger: dict[str, float | None], shown: str | None) -> None:
+    text = drawn(call(turn(ledger={"endpoint": 200, "gap": 200, **ledger})))
+    assert ("speculation" in text) == (shown is not None)
+    assert f"speculation {shown}" in text or shown is None
+    assert ("2 prepared replies dropped" in text) == bool(ledger.get("speculation_misses"))
+    assert ("1 reused" in text) == bool(ledger.get("speculation_reused"))
 
 
 def test_only_the_latest_record_of_a_turn_is_drawn() -> None:
