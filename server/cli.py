@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands import agent, bench, calls, config, kb, models
+from server.commands import agent, bench, calls, config, kb, models, tune
 from server.commands.context import Context, fail
 from server.errors import LandlineError
 
@@ -25,6 +25,7 @@ app.add_typer(calls.app, name="calls")
 app.add_typer(agent.app, name="agent")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
+app.command("tune")(tune.tune)
 
 
 @app.callback()
