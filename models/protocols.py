@@ -39,6 +39,20 @@ class VoiceActivityDetector(Protocol):
         ...
 
 
+class EchoCanceller(Protocol):
+    """Takes out of what one leg hears what was sent on it. Keeps the echo path it has learned."""
+
+    frame_samples: int
+    """80 at 8 kHz (10 ms)."""
+
+    def cancel(self, capture: NDArray[np.int16], reference: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Return ``capture`` cleaned; both have the same length, a multiple of ``frame_samples``.
+
+        The echo of ``reference[n]`` may lie in ``capture[n]`` or up to some hundred milliseconds later, never earlier.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """What was heard."""

@@ -174,6 +174,8 @@ class TurnTakingSettings(Section):
     """Silence after which the agent says goodbye and hangs up."""
     closing_limit_ms: PositiveInt = 25_000
     """Longest time between the decision to hang up and hanging up."""
+    echo_cancellation: Literal["auto", "off"] = "auto"
+    """``auto``: a leg on which the agent's own voice comes back gets an echo canceller; ``off``: none does."""
     max_turns: PositiveInt = 60
     """Turns of one call, then farewell."""
     max_call_s: PositiveInt = 1_200

@@ -1,4 +1,4 @@
-"""Leg protocol, version 1: what a door and an agent say to each other about calls.
+"""Leg protocol, version 2: what a door and an agent say to each other about calls.
 
 A *door* (the SIP process, a WebSocket, WebRTC) owns the wire of a call: signalling, media, playout.
 An *agent* decides what is said. They talk over a local stream socket on which the door listens.
@@ -30,13 +30,13 @@ from typing import Any, ClassVar, Final
 
 from sip.errors import LegProtocolError
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 MAX_QUEUED_MS: Final = 60_000
 
 _HEAD = struct.Struct(">IB")
 _BATCH_HEAD = struct.Struct(">QQH")
-_LEG_HEAD = struct.Struct(">IQI")
+_LEG_HEAD = struct.Struct(">IQIII")
 _PLAY_HEAD = struct.Struct(">IIB")
 
 
@@ -112,17 +112,22 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class LegAudio:
-    """What one leg heard since the last tick, put in order, gaps filled with silence."""
+    """What one leg heard since the last tick, put in order, gaps filled with silence, and what it was sent."""
 
     leg_id: int
     offset: int
     """Sample offset of the first sample since the leg was answered (the leg's sample clock)."""
     pcm: bytes
+    """Empty where nothing came in this tick."""
+    utterance_id: int = 0
+    """Utterance that has begun and is not finished, after this tick's frame; 0 for none."""
+    played: int = 0
+    """Samples of it sent, this tick's included."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioBatch:
-    """Caller audio of all legs, one message a tick."""
+    """Caller audio of all legs that are up, one message a tick, after the tick's marks."""
 
     CODE: ClassVar[int] = 11
     tick: int
@@ -351,7 +356,9 @@ def encode(message: Message) -> bytes:
         case AudioBatch(tick=tick, sent_at_ns=sent_at_ns, legs=legs):
             parts = [_BATCH_HEAD.pack(tick, sent_at_ns, len(legs))]
             for leg in legs:
-                parts.append(_LEG_HEAD.pack(leg.leg_id, leg.offset, len(leg.pcm)))
+                parts.append(
+                    _LEG_HEAD.pack(leg.leg_id, leg.offset, len(leg.pcm), leg.utterance_id, leg.played)
+                )
                 parts.append(leg.pcm)
             body = b"".join(parts)
         case Play(leg_id=leg_id, utterance_id=utterance_id, pcm=pcm, final=final):
@@ -410,12 +417,12 @@ def _decode_batch(body: bytes) -> AudioBatch:
     legs = []
     position = _BATCH_HEAD.size
     for _ in range(count):
-        leg_id, offset, length = _LEG_HEAD.unpack_from(body, position)
+        leg_id, offset, length, utterance_id, played = _LEG_HEAD.unpack_from(body, position)
         position += _LEG_HEAD.size
         pcm = body[position : position + length]
         if len(pcm) != length:
             raise ValueError("audio shorter than its head says")
-        legs.append(LegAudio(leg_id, offset, pcm))
+        legs.append(LegAudio(leg_id, offset, pcm, utterance_id, played))
         position += length
     return AudioBatch(tick, sent_at_ns, tuple(legs))
 

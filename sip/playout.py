@@ -55,6 +55,12 @@ class Playout:
         """Samples not sent yet."""
         return self._queued
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Utterance that has begun and is not finished, and samples of it that were sent; 0, 0 for none."""
+        utterance = self._utterances.get(self._started) if self._started is not None else None
+        return (0, 0) if utterance is None else (utterance.utterance_id, utterance.played)
+
     def marks(self) -> list[Mark]:
         """Return and forget the marks made since the last call."""
         marks, self._marks = self._marks, []

@@ -349,8 +349,10 @@ class Switchboard(Generic[C]):
 
     def hear(self, call: C, offset: int, pcm: bytes) -> None:
         """Take in what a caller said since the last tick."""
-        if pcm and call.agent is not None:
-            self._batches.setdefault(call.agent, []).append(LegAudio(call.leg_id, offset, pcm))
+        if call.agent is not None:
+            # Also where nothing was heard: what was sent in this tick is told with it.
+            audio = LegAudio(call.leg_id, offset, pcm, *call.playout.position)
+            self._batches.setdefault(call.agent, []).append(audio)
 
     def end_tick(self, now: int) -> None:
         """Send the tick's audio, one message an agent, and look after every call."""

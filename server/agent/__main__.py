@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvloop
 
+from models.echo_canceller import WebRtcEchoCanceller
 from models.errors import ModelError
 from models.llm_client import LlmEndpoint
 from models.llm_gate import GatedModel
@@ -70,6 +71,7 @@ async def _run(config: AgentProcessConfig, *, spare: bool) -> None:
         stt=SpeechWorkerClient(Path(config.speech_socket)),
         tts=PiperClient(Path(config.tts_socket)),
         llm=_language_model(config),
+        make_echo_canceller=WebRtcEchoCanceller if config.echo_cancellation else None,
     )
     process = AgentProcess(config, agent, models)
     await process.prepare()

@@ -47,6 +47,7 @@ class AgentProcessConfig:
     records_required: bool = True
     """Refuse new calls while they cannot be recorded."""
     heartbeat_ms: int = 250
+    echo_cancellation: bool = True
     turns: TurnSettings = field(default_factory=TurnSettings)
     head_room: HeadRoomSettings = field(default_factory=HeadRoomSettings)
 

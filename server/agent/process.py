@@ -6,15 +6,16 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, assert_never
 
-from models.protocols import LanguageModel, SpeechToText, TextToSpeech, VoiceActivityDetector
+from models.protocols import EchoCanceller, LanguageModel, SpeechToText, TextToSpeech, VoiceActivityDetector
 from server.agent.call_session import CallSession, SessionServices
 from server.agent.config import AgentProcessConfig
 from server.agent.control_client import ControlClient, ControlRequestFailed
+from server.agent.echo_guard import EchoGuards
 from server.agent.head_room import MODEL_KINDS, HeadRoom
 from server.agent.journal import Journal
 from server.agent.leg_client import LegClient
@@ -47,6 +48,8 @@ class ProcessModels:
     stt: SpeechToText
     tts: TextToSpeech
     llm: LanguageModel
+    make_echo_canceller: Callable[[int], EchoCanceller] | None = None
+    """Rate → canceller of a leg; None where echo is not to be cancelled."""
 
 
 def rates_of(config: AgentProcessConfig) -> list[int]:
@@ -65,6 +68,7 @@ class AgentProcess:
         self._slots: dict[LegKey, int] = {}
         """Leg → slot of the language model."""
         self._voice_activity = VoiceActivity(models.vads)
+        self._echo = EchoGuards(models.make_echo_canceller)
         self._voice = config.voice or agent.voice
         self._phrases = {
             rate: PhraseBook(
@@ -151,6 +155,7 @@ class AgentProcess:
                 self._spawn(self._take_over(door, legs))
             case leg.LegEnded(leg_id=leg_id, cause=cause, statistics=statistics):
                 self._voice_activity.close((door, leg_id))
+                self._echo.close((door, leg_id))
                 self._slots.pop((door, leg_id), None)
                 if session := self._sessions.pop((door, leg_id), None):
                     session.on_ended(cause, dataclasses.asdict(statistics))
@@ -175,6 +180,7 @@ class AgentProcess:
             return
         match message:
             case leg.Mark():
+                self._echo.mark((door, message.leg_id), message)
                 session.on_mark(message)
             case leg.Dtmf(digit=digit):
                 session.on_dtmf(digit)
@@ -187,13 +193,16 @@ class AgentProcess:
 
     def _on_audio(self, door: str, batch: leg.AudioBatch) -> None:
         """Keep all legs' audio, then judge all their windows in one run of the network for each rate."""
-        for audio in batch.legs:
-            if session := self._sessions.get((door, audio.leg_id)):
-                session.hear(audio, batch.sent_at_ns)
-                self._voice_activity.feed((door, audio.leg_id), audio.offset, audio.pcm)
+        for raw in batch.legs:
+            key = door, raw.leg_id
+            if session := self._sessions.get(key):
+                audio = self._echo.hear(key, batch.tick, raw)
+                if audio.pcm:
+                    session.hear(audio, batch.sent_at_ns)
+                    self._voice_activity.feed(key, audio.offset, audio.pcm)
         for judgement in self._voice_activity.judge():
             if session := self._sessions.get(judgement.leg):
-                session.judge(judgement)
+                session.judge(self._echo.believe(judgement))
 
     def _on_offer(self, door: str, offer: leg.Offer) -> None:
         if reason := self._why_refuse():
@@ -229,7 +238,7 @@ class AgentProcess:
             tts=self._models.tts,
             phrases=self._phrases[offer.rate_hz],
             journal=self._journal,
-            send=self._doors[door].send,
+            send=self._echo.open(key, offer.rate_hz, self._doors[door].send),
             clock=time.monotonic_ns,
             today=_local_time,
             on_turn=self._count_turn,
@@ -265,6 +274,7 @@ class AgentProcess:
         """A door is gone and its calls with it; it will be back with a new Hello."""
         for key in [key for key in self._sessions if key[0] == door]:
             self._voice_activity.close(key)
+            self._echo.close(key)
             self._slots.pop(key, None)
             self._sessions.pop(key).on_ended(leg.LegEndCause.PROTOCOL_ERROR, {})
         self._count_calls()

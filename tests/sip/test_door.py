@@ -10,6 +10,7 @@ import pytest
 
 from sip import codecs, rtp
 from sip.leg_protocol import (
+    VERSION,
     Accept,
     AudioBatch,
     Capacity,
@@ -468,7 +469,7 @@ def test_a_stall_of_our_own_is_not_blamed_on_the_agent() -> None:
 
 def test_another_version_is_shown_the_door() -> None:
     rig = DoorRig()
-    rig.connect(version=2)
+    rig.connect(version=VERSION + 1)
     assert rig.closed == [1]
     assert rig.heard(Hello) == []
 
