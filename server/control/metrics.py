@@ -98,7 +98,8 @@ class Metrics:
         self._refused = Counter(
             "landline_calls_refused", "Calls refused, by reason", ["reason"], registry=registry
         )
-        self._refused_at_door: dict[str, float] = {}
+        self._refused_at_door: dict[tuple[str, str], int] = {}
+        """(door, counter) → its value when it was last seen."""
         self._active = Gauge("landline_calls_active", "Calls being talked with", registry=registry)
         self._rejected = Counter(
             "landline_records_rejected", "Malformed record operations", registry=registry
@@ -172,29 +173,31 @@ class Metrics:
 
     def sip(self, statistics: Mapping[str, Any]) -> None:
         """Take in the sip process's statistics: its numbers, whatever their names."""
+        self._door("sip", self._sip, statistics)
+
+    def websocket(self, statistics: Mapping[str, Any]) -> None:
+        """Take in the websocket process's statistics."""
+        self._door("websocket", self._websocket, statistics)
+
+    def _door(self, door: str, gauge: Gauge, statistics: Mapping[str, Any]) -> None:
         for name, value in _numbers(statistics):
-            self._sip.labels(self._label(name)).set(value)
+            gauge.labels(self._label(name)).set(value)
         counters = statistics.get("counters")
         if isinstance(counters, Mapping):
-            self._count_refused_at_door(counters)
+            self._count_refused_at_door(door, counters)
 
-    def _count_refused_at_door(self, counters: Mapping[str, Any]) -> None:
-        """Count what the door refused since the last time; its counters begin anew when it is started anew."""
+    def _count_refused_at_door(self, door: str, counters: Mapping[str, Any]) -> None:
+        """Count what a door refused since the last time; its counters begin anew when it is started anew."""
         for name, value in counters.items():
             reason = name.removeprefix("refused_")
             # What the agent refused it tells itself, with its reason.
             if reason in (name, "refused_by_agent") or not isinstance(value, int):
                 continue
-            before = self._refused_at_door.get(name, 0)
+            before = self._refused_at_door.get((door, name), 0)
             self._refused.labels(self._label(reason)).inc(
                 value - before if value >= before else max(value, 0)
             )
-            self._refused_at_door[name] = value
-
-    def websocket(self, statistics: Mapping[str, Any]) -> None:
-        """Take in the websocket process's statistics."""
-        for name, value in _numbers(statistics):
-            self._websocket.labels(self._label(name)).set(value)
+            self._refused_at_door[door, name] = value
 
     def render(self) -> bytes:
         """Return the text format."""

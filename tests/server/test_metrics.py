@@ -97,7 +97,7 @@ def test_shedding_names_what_is_left_out(step: int, left_out: tuple[int, int]) -
     assert value(metrics, "landline_model_wait_seconds_count", kind="other") == 1
 
 
-def test_refusals_of_door_and_agent_are_counted_once_each_across_a_restart_of_the_door() -> None:
+def test_refusals_of_doors_and_agent_are_counted_once_each_across_a_restart_of_a_door() -> None:
     metrics = Metrics()
     counters: list[Mapping[str, int]] = [
         {"refused": 3, "refused_head_room": 2, "refused_refused_by_agent": 1},
@@ -106,8 +106,10 @@ def test_refusals_of_door_and_agent_are_counted_once_each_across_a_restart_of_th
     ]
     for seen in counters:
         metrics.sip({"agents": 1, "counters": seen})
+    for _ in range(2):
+        metrics.websocket({"agents": 1, "counters": {"refused_head_room": 5}})
     told(metrics, refused={"head_room": 1})
-    assert value(metrics, "landline_calls_refused_total", reason="head_room") == 2 + 1 + 1 + 1
+    assert value(metrics, "landline_calls_refused_total", reason="head_room") == 2 + 1 + 1 + 5 + 1
     assert value(metrics, "landline_calls_refused_total", reason="refused_by_agent") is None
 
 
