@@ -3,128 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import json
-from typing import Any, TypeVar
 
 import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sip.agent_links import CloseAgent, ToAgent
 from sip.leg_protocol import (
-    VERSION,
     Accept,
     AgentMessage,
     AudioBatch,
     Capacity,
     Dtmf,
     HangUp,
-    Heartbeat,
-    Hello,
     LegEndCause,
     LegEnded,
     Mark,
     MarkKind,
-    Message,
     Offer,
     Pause,
-    Phrase,
     Play,
+    Refuse,
     Resume,
     Resync,
     Stop,
+    Transfer,
 )
-from sip.websocket.config import WebSocketConfig
-from sip.websocket.door import AnswerClient, CloseClient, RefuseClient, ToClient, WebSocketDoor
-
-MS = 1_000_000
-RATE_HZ = 16_000
-FRAME_BYTES = 640
-
-M = TypeVar("M")
-
-
-class Rig:
-    """Everything around a door; time moves only by :meth:`run`."""
-
-    def __init__(self, **settings: object) -> None:
-        config = WebSocketConfig(run_directory="/run", **settings)  # type: ignore[arg-type]
-        self.door = WebSocketDoor(config, lambda characters: "a" * characters)
-        self.now = 1_000 * MS
-        self.said: dict[int, list[Message]] = {}
-        self.sent: dict[int, list[tuple[int, bytes]]] = {}
-        self.events: dict[int, list[dict[str, Any]]] = {}
-        self.closed: dict[int, int] = {}
-        self.answered: list[int] = []
-        self.refused: dict[int, int] = {}
-        self._beating: set[int] = set()
-        self._beats = 0
-
-    def connect(self, connection_id: int = 1, capacity: int = 10) -> None:
-        self.door.connect_agent(connection_id, self.now)
-        self._beating.add(connection_id)
-        self.tell(Hello(VERSION, "agent", "rig", 4711, capacity, 250), connection_id)
-        for rate_hz in (8_000, 16_000):
-            pcm = np.full(rate_hz // 10, rate_hz // 1000, "<i2").tobytes()
-            self.tell(Phrase("one_moment", rate_hz, pcm), connection_id)
-
-    def tell(self, message: AgentMessage, connection_id: int = 1) -> None:
-        self.door.receive_from_agent(connection_id, message, self.now)
-        self._settle()
-
-    def kill(self, connection_id: int = 1) -> None:
-        self._beating.discard(connection_id)
-        self.door.disconnect_agent(connection_id, self.now)
-        self._settle()
-
-    def heard(self, kind: type[M], connection_id: int = 1) -> list[M]:
-        return [message for message in self.said.get(connection_id, []) if isinstance(message, kind)]
-
-    def ring(self, rate_hz: int = RATE_HZ) -> int:
-        leg_id = self.door.ring(rate_hz, "websocket:127.0.0.1", self.now)
-        self._settle()
-        return leg_id
-
-    def call(self, rate_hz: int = RATE_HZ) -> int:
-        """Ring, be accepted, be upgraded."""
-        leg_id = self.ring(rate_hz)
-        self.tell(Accept(leg_id))
-        assert self.door.open(leg_id, self.now)
-        self._settle()
-        return leg_id
-
-    def send(self, leg_id: int, message: bytes | str) -> None:
-        self.door.receive(leg_id, message, self.now)
-        self._settle()
-
-    def names(self, leg_id: int) -> list[str]:
-        return [event["event"] for event in self.events.get(leg_id, [])]
-
-    def run(self, ms: int) -> None:
-        for _ in range(ms // 20):
-            self.now += 20 * MS
-            self._beats += 1
-            if self._beats % 10 == 0:
-                for connection_id in sorted(self._beating):
-                    self.door.receive_from_agent(connection_id, Heartbeat(self._beats), self.now)
-            self.door.tick(self.now)
-            self._settle()
-
-    def _settle(self) -> None:
-        for output in self.door.outputs():
-            match output:
-                case ToAgent(connection_id=connection_id, message=message):
-                    self.said.setdefault(connection_id, []).append(message)
-                case CloseAgent(connection_id=connection_id):
-                    self._beating.discard(connection_id)
-                case ToClient(leg_id=leg_id, message=bytes() as audio):
-                    self.sent.setdefault(leg_id, []).append((self.now, audio))
-                case ToClient(leg_id=leg_id, message=str() as event):
-                    self.events.setdefault(leg_id, []).append(json.loads(event))
-                case CloseClient(leg_id=leg_id, code=code):
-                    self.closed[leg_id] = code
-                case AnswerClient(leg_id=leg_id):
-                    self.answered.append(leg_id)
-                case RefuseClient(leg_id=leg_id, retry_after_s=retry_after_s):
-                    self.refused[leg_id] = retry_after_s
+from tests.fakes.websocket_rig import FRAME_BYTES, MS, Rig
 
 
 def test_a_call_is_answered_only_once_an_agent_accepts_it() -> None:
@@ -293,3 +198,137 @@ def test_shutting_down_refuses_new_callers_and_ends_the_rest_in_time() -> None:
     rig.run(1_000)
     assert rig.events[leg_id][-1] == {"event": "end", "reason": "shutdown"}
     assert rig.door.finished(rig.now)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Clients and agents do anything in any order; nothing may be left, told twice or sent after its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rig = Rig(call_limit=3, agent_wait_s=2.0, media_timeout_s=4.0)
+        self.agents: set[int] = set()
+        self.newest_agent = 0
+        self.utterance = 0
+        self.last_leg = 1
+        self.sent_at_close: dict[int, int] = {}
+
+    @initialize()
+    def begin(self) -> None:
+        self.agent_comes()
+        self.client_is_answered(16_000)
+
+    def leg(self, recent: int) -> int:
+        return max(1, self.last_leg - recent)
+
+    @precondition(lambda self: len(self.agents) < 2)
+    @rule()
+    def agent_comes(self) -> None:
+        self.newest_agent += 1
+        self.agents.add(self.newest_agent)
+        self.rig.connect(self.newest_agent, capacity=2)
+
+    @precondition(lambda self: self.agents)
+    @rule(oldest=st.booleans())
+    def agent_dies(self, oldest: bool) -> None:
+        agent = min(self.agents) if oldest else max(self.agents)
+        self.agents.discard(agent)
+        self.rig.kill(agent)
+
+    @rule(rate_hz=st.sampled_from((8_000, 16_000)))
+    def client_rings(self, rate_hz: int) -> None:
+        self.last_leg = self.rig.ring(rate_hz)
+
+    @rule(rate_hz=st.sampled_from((8_000, 16_000)))
+    def client_is_answered(self, rate_hz: int) -> None:
+        self.last_leg = self.rig.ring(rate_hz)
+        for agent in self.agents:
+            self.rig.tell(Accept(self.last_leg), agent)
+        if self.last_leg in self.rig.answered:
+            self.rig.door.open(self.last_leg, self.rig.now)
+            self.rig.settle()
+
+    @rule(recent=st.integers(0, 2))
+    def client_is_upgraded(self, recent: int) -> None:
+        leg_id = self.leg(recent)
+        if leg_id in self.rig.answered:
+            self.rig.door.open(leg_id, self.rig.now)
+
+    @rule(
+        recent=st.integers(0, 2),
+        message=st.one_of(
+            st.binary(max_size=1000),
+            st.sampled_from(
+                (
+                    '{"event":"hangup"}',
+                    '{"event":"dtmf","digit":"1"}',
+                    '{"event":"played","samples":900}',
+                    "{}",
+                )
+            ),
+        ),
+    )
+    def client_speaks(self, recent: int, message: bytes | str) -> None:
+        self.rig.send(self.leg(recent), message)
+
+    @rule(recent=st.integers(0, 2), how=st.sampled_from(("lose", "drop")))
+    def client_goes(self, recent: int, how: str) -> None:
+        getattr(self.rig.door, how)(self.leg(recent))
+        self.rig.settle()
+
+    @precondition(lambda self: self.agents)
+    @rule(
+        recent=st.integers(0, 2),
+        kind=st.sampled_from((Accept, Pause, Resume, Stop, HangUp, "refuse", "transfer", "capacity")),
+        newest=st.booleans(),
+    )
+    def agent_acts(self, recent: int, kind: type[Accept] | str, newest: bool) -> None:
+        self.utterance += 1
+        leg_id = self.leg(recent)
+        message: AgentMessage
+        match kind:
+            case "refuse":
+                message = Refuse(leg_id, 486)
+            case "transfer":
+                message = Transfer(leg_id, "sip:desk@example.org")
+            case "capacity":
+                message = Capacity(leg_id)
+            case type():
+                message = kind(leg_id)
+            case _:
+                raise AssertionError(kind)
+        self.rig.tell(message, max(self.agents) if newest else min(self.agents))
+
+    @rule(recent=st.integers(0, 2), final=st.booleans(), ms=st.sampled_from((0, 60, 400)))
+    def agent_speaks(self, recent: int, final: bool, ms: int) -> None:
+        self.utterance += 1
+        for agent in self.agents:
+            self.rig.tell(Play(self.leg(recent), self.utterance, bytes(7 * FRAME_BYTES), final), agent)
+        self.rig.run(ms)
+
+    @rule(ms=st.sampled_from((20, 100, 700, 3_000)))
+    def time_passes(self, ms: int) -> None:
+        self.rig.run(ms)
+
+    @invariant()
+    def no_more_calls_than_allowed(self) -> None:
+        assert self.rig.door.legs <= 3
+
+    @invariant()
+    def a_closed_connection_is_left_alone(self) -> None:
+        for leg_id in self.rig.closed:
+            sent = len(self.rig.sent.get(leg_id, [])) + len(self.rig.events.get(leg_id, []))
+            assert self.sent_at_close.setdefault(leg_id, sent) == sent
+        assert not self.rig.closed.keys() & self.rig.refused.keys()
+
+    def teardown(self) -> None:
+        self.rig.door.shut_down(self.rig.now)
+        self.rig.run(6_000)
+        assert self.rig.door.legs == 0
+        assert self.rig.door.finished(self.rig.now)
+        for agent in range(1, self.newest_agent + 1):
+            ended = [message.leg_id for message in self.rig.heard(LegEnded, agent)]
+            assert len(ended) == len(set(ended))
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
