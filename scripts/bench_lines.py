@@ -159,8 +159,6 @@ CONVERSATION: Final = (
     Line("I am a little nervous about coming to see you."),
     Line("My mother used to come to you."),
     Line("It has been very cold this week."),
-    Line("I have never been to a clinic like yours."),
-    Line("I like your clinic a lot."),
     Line("My neighbour told me about you, she was very happy.", 400),
     Line("I moved here last month, from another town.", 500),
     Line("The weather is lovely, and I am in a good mood.", 300),

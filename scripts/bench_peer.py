@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import random
 import socket
 import tempfile
@@ -135,10 +136,14 @@ def lines_of(round_number: int, seed: int) -> tuple[list[tuple[str, Line]], Line
 
 
 async def measure(
-    urls: dict[str, str], voices: Voices, until: float, seed: int, say: Callable[[str], None]
-) -> dict[str, Heard]:
-    """Ring all agents in turn until the time is over; a round that was begun is finished while there is time."""
-    results = {name: Heard() for name in urls}
+    urls: dict[str, str],
+    voices: Voices,
+    until: float,
+    seed: int,
+    results: dict[str, Heard],
+    say: Callable[[str], None],
+) -> None:
+    """Ring all agents in turn while there is time for another round."""
     names = list(urls)
     number = 0
     began = time.monotonic()
@@ -150,11 +155,41 @@ async def measure(
             middle = f"{percentile(gaps, 0.5):.0f} ms" if gaps else "none"
             say(f"round {number + 1}, {name}: {results[name].turns} turns so far, median gap {middle}")
         number += 1
-    return results
 
 
-def figures_of(results: dict[str, Heard], chosen: Sequence[str], load: dict[str, float]) -> dict[str, Any]:
-    """Return everything that is kept."""
+async def warm(url: str) -> None:
+    """One call without a question, unmeasured: what is read from the disk on first use is read then.
+
+    Raises RuntimeError where the agent cannot be called.
+    """
+    try:
+        call = await WebSocketCall.dial(url)
+        await greeted(call)
+        await call.hang_up()
+    except (CallRefused, OSError, TimeoutError, WebSocketException) as error:
+        raise RuntimeError(f"{url} cannot be called: {type(error).__name__}") from error
+
+
+def earlier(path: Path, commit: str) -> dict[str, Heard]:
+    """Return what an earlier run of the same commit heard, to be added to; empty where there is none."""
+    if not path.is_file():
+        return {}
+    figures = json.loads(path.read_text())
+    if figures["machine"]["commit"] != commit:
+        return {}
+    counted = ("turns", "cut_off_early", "unanswered", "not_interrupted", "failed_calls", "paused_turns")
+    return {
+        name: Heard(
+            gaps_ms=agent["gaps_ms"],
+            barge_in_ms=agent["barge_ins_ms"],
+            **{key: agent[key] for key in counted},
+        )
+        for name, agent in figures["agents"].items()
+    }
+
+
+def figures_of(results: dict[str, Heard], load: dict[str, float], peers: dict[str, str]) -> dict[str, Any]:
+    """Return everything that is kept; ``peers`` holds the versions of the peer's environment."""
     agents: dict[str, Any] = {}
     for name, heard in results.items():
         gaps = heard.all_gaps()
@@ -164,7 +199,7 @@ def figures_of(results: dict[str, Heard], chosen: Sequence[str], load: dict[str,
             "gap_of_questions_ms": summarise(heard.gaps_ms["question"]),
             "barge_in_ms": summarise(heard.barge_in_ms),
             "turns": heard.turns,
-            "turns_with_pause": heard.paused_turns,
+            "paused_turns": heard.paused_turns,
             "cut_off_early": heard.cut_off_early,
             "cut_off_early_share": round(share(heard.cut_off_early, heard.turns), 1),
             "unanswered": heard.unanswered,
@@ -180,8 +215,8 @@ def figures_of(results: dict[str, Heard], chosen: Sequence[str], load: dict[str,
     return {
         "machine": machine(),
         "load": load,
-        "versions": {"peer": versions(), "landline": importlib.metadata.version("landline")},
-        "variants": list(chosen),
+        "versions": {"peer": peers, "landline": importlib.metadata.version("landline")},
+        "variants": [name for name in results if name != LANDLINE],
         "agents": agents,
     }
 
@@ -237,21 +272,26 @@ async def _run(
         urls |= {name: peer.url(name) for name in arguments.variants}
     voices = Voices(PiperClient(stack.run_directory / "tts.sock"), arguments.out / "voices")
     await voices.prepare([*CONVERSATION, *QUESTIONS, INTERRUPTED, *INTERRUPTIONS])
-    # One line into each, unmeasured: what is loaded on first use is loaded then.
     for name, url in urls.items():
-        await one_call(url, voices, [("question", QUESTIONS[0])], INTERRUPTIONS[1], unmeasured := Heard())
-        if unmeasured.failed_calls:
-            raise RuntimeError(f"{name} cannot be called at {url}")
+        await warm(url)
         console.print(f"{name} is warm")
-    return await measure(urls, voices, until, arguments.seed, console.print)
+    results = earlier(arguments.out / "peer.json", machine()["commit"]) if arguments.add else {}
+    results = {name: results.get(name, Heard()) for name in urls}
+    await measure(urls, voices, until, arguments.seed, results, console.print)
+    return results
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.5, help="when no further round is begun")
+    parser.add_argument(
+        "--minutes", type=float, default=11.0, help="no further round is begun that would end later"
+    )
     parser.add_argument("--variants", nargs="*", default=[one.name for one in VARIANTS])
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="order of the lines")
+    parser.add_argument(
+        "--add", action="store_true", help="add to the figures of an earlier run of this commit"
+    )
     parser.add_argument("--only", choices=("landline", "peer"), help="measure one of the two")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
@@ -276,8 +316,7 @@ def main() -> None:
             peer.start()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             results = runner.run(_run(stack, peer, arguments, until, console))
-    chosen = [name for name in results if name != LANDLINE]
-    figures = figures_of(results, chosen, load.report())
+    figures = figures_of(results, load.report(), versions())
     show(figures, console)
     path = write_figures("peer", figures, arguments.out)
     bench_plots.peer(figures, arguments.out / "peer.png")

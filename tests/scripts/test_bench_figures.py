@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,7 +108,19 @@ def test_ratio_is_ours_by_theirs() -> None:
     assert bench_peer.ratios(None, theirs) == {}
 
 
-def test_a_report_says_what_was_measured_where_and_what_was_not(tmp_path: Any) -> None:
+def test_an_earlier_run_of_the_same_commit_is_added_to(tmp_path: Path) -> None:
+    heard = bench_peer.Heard(turns=3, cut_off_early=1, paused_turns=2, barge_in_ms=[300.0])
+    heard.gaps_ms["talk"] = [900.0, 1000.0]
+    figures = bench_peer.figures_of({"landline": heard, "tuned": heard}, LOAD, {"pipecat-ai": "1.14.0"})
+    path = write_figures("peer", figures, tmp_path)
+    commit = figures["machine"]["commit"]
+    assert bench_peer.earlier(path, commit)["tuned"] == heard
+    assert bench_peer.earlier(path, "another") == {}
+    assert figures["agents"]["tuned"]["landline_by_peer"]["p50"] == 1.0
+    assert "| tuned | 3 | 950 |" in bench_report.report({"peer": json.loads(path.read_text())})
+
+
+def test_a_report_says_what_was_measured_where_and_what_was_not(tmp_path: Path) -> None:
     results = Results(turns=2, cut_off_early=1, cut_off_lines=["a line"])
     take_turn(results, 450.0, [row("plain", BOOK)])
     figures = json.loads(write_figures("latency", figures_of(results, "sip", LOAD), tmp_path).read_text())
