@@ -29,6 +29,7 @@ from scripts.bench_statistics import (
     OUT,
     MachineLoad,
     describe_load,
+    end_in_order,
     machine,
     summarise,
     write_figures,
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    end_in_order()
     console = Console(width=160)
     until = time.monotonic() + 60 * arguments.minutes
     load = MachineLoad()

@@ -19,6 +19,7 @@ from scripts.bench_statistics import (
     OUT,
     MachineLoad,
     describe_load,
+    end_in_order,
     machine,
     summarise,
     write_figures,
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    end_in_order()
     console = Console(width=140)
     load = MachineLoad()
     with (

@@ -32,6 +32,7 @@ from scripts.bench_statistics import (
     MachineLoad,
     Summary,
     describe_load,
+    end_in_order,
     machine,
     percentile,
     share,
@@ -276,6 +277,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run the benchmark."""
     arguments = parse()
+    end_in_order()
     console = Console(width=160)
     until = time.monotonic() + 60 * arguments.minutes
     load = MachineLoad()

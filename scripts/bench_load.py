@@ -32,6 +32,7 @@ from scripts.bench_statistics import (
     OUT,
     MachineLoad,
     describe_load,
+    end_in_order,
     machine,
     percentile,
     slope,
@@ -344,6 +345,7 @@ def main() -> None:
     parser.add_argument("--soak", type=int, default=1000, help="short calls one after another; 0: none")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    end_in_order()
     console = Console(width=180)
     load = MachineLoad()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -44,6 +44,7 @@ from scripts.bench_statistics import (
     OUT,
     MachineLoad,
     describe_load,
+    end_in_order,
     machine,
     percentile,
     share,
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("landline", "peer"), help="measure one of the two")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    end_in_order()
     console = Console(width=160)
     until = time.monotonic() + 60 * arguments.minutes
     load = MachineLoad()

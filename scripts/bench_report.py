@@ -269,12 +269,13 @@ def measure(out: Path, *, anew: bool) -> None:
             print(f"{name}: figures are there", flush=True)
             continue
         print(f"{name}: measuring …", flush=True)
+        child = subprocess.Popen([sys.executable, "-m", module, "--out", str(out)])
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", module, "--out", str(out)], timeout=_LIMIT_S, check=False
-            )
-            outcome = f"ended with {done.returncode}"
+            outcome = f"ended with {child.wait(_LIMIT_S)}"
         except subprocess.TimeoutExpired:
+            # SIGTERM, so that it stops what it started.
+            child.terminate()
+            child.wait(60)
             outcome = f"took longer than {_LIMIT_S} s"
         print(f"{name}: {outcome}", flush=True)
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,15 @@ def machine() -> dict[str, Any]:
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this process as an error would, so that what it started is stopped."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _git(*arguments: str) -> str:

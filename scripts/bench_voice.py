@@ -24,7 +24,7 @@ from rich.console import Console
 from models.speech_client import PiperClient
 from scripts.bench_latency import websocket_url
 from scripts.bench_lines import RATE_HZ, Line, Voices
-from scripts.bench_statistics import OUT, MachineLoad, describe_load, machine, write_figures
+from scripts.bench_statistics import OUT, MachineLoad, describe_load, end_in_order, machine, write_figures
 from scripts.peer.processes import TREE
 from scripts.stack import free_port, running
 
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=3)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
+    end_in_order()
     console = Console(width=140)
     if not VOICEBENCH.is_file():
         raise SystemExit(f"{VOICEBENCH} is missing; run: make bench-voice")
