@@ -9,58 +9,67 @@ States follow the conversation, not the frames, because with silence suppression
         ▲                        ▲─────────speech──────────┘ ▲──speech (reopen)───┘ │
         │                                                                           ▼
         └───────────────────────────── reply played ──────────────────────────── SPEAKING
-                                                        no words: resume ▲──────────┤ speech
-                                    words: stop, commit ◀── PAUSED ──────┴──────────┘
+                          noise, "mm-hmm": resume ▲─────────────────────────────────┤ speech
+                 words: stop, ENDPOINTING ◀── PAUSED ──────────────────────────────┘
 
-A *segment* is the caller's speech since the turn opened; each pause in it makes a *revision* that is
-transcribed before it is known whether the turn is over.
+While ENDPOINTING a reply may already be prepared (``StartReply(speculative=True)``): it is heard and takes effect
+only after ``CommitReply``, and is dropped or used again when the caller goes on.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final, Literal, assert_never
 
-from server.turns.endpointing import required_silence_ms, words
+from server.turns.caller_turn import AgentReply, CallerTurn
+from server.turns.endpointing import Expected
+from server.turns.listener import MS, Listener
 from server.turns.messages import (
     CallUp,
     CancelReply,
-    DropTranscript,
+    CommitReply,
     EffectStarted,
     Farewell,
     FarewellReason,
+    FillSilence,
     Greet,
     HandOffFailed,
     HangUpNow,
     HoldChange,
     KeyPress,
     LegGone,
+    ModelLoad,
+    PartialReady,
     PausePlayout,
     PromptSilence,
+    ReplyAsks,
     ReplyAudible,
     ReplyCloses,
     ReplyDone,
+    ReplyQuiet,
     ResumePlayout,
     SpeakHandOffFailure,
     SpeechStart,
     SpeechStop,
     StartReply,
     StopPlayout,
-    Transcribe,
     TranscriptFailed,
     TranscriptReady,
     TurnInput,
     TurnOutput,
+    TurnScored,
 )
 from server.turns.settings import TurnSettings
+from server.turns.transcript_cues import is_acknowledgement, is_greeting, same_words, words
 
-MS: Final = 1_000_000
+__all__ = ["MS", "State", "TurnMachine"]
 
 _MUMBLE_MS: Final = 600
 """Speech at least this long without a word is answered ("I did not catch that"); shorter is a noise."""
 
 _TRANSCRIPT_FAILURES_LIMIT: Final = 2
+_INTERRUPTING_WORDS: Final = 2
+"""Words of a partial transcript that are certainly an interruption: one may still be misheard."""
 
 
 class State(enum.Enum):
@@ -77,37 +86,20 @@ class State(enum.Enum):
     ENDED = "ended"
 
 
-@dataclass(slots=True)
-class _Segment:
-    """The caller's speech since the turn opened."""
-
-    start: int
-    """Sample offset."""
-    began_at: int
-    stop: int | None = None
-    """Sample offset where speech last ended; ``None`` while it goes on."""
-    stopped_at: int = 0
-    revision: int = 0
-    """Revision asked for since the last stop; 0 for none yet."""
-    asked_at: int = 0
-    transcript: str | None = None
-    confidence: float = 0.0
-
-
 class TurnMachine:
     """One call's turn machine."""
 
     def __init__(self, settings: TurnSettings, *, rate_hz: int = 8000, last_turn: int = 0) -> None:
+        """Raises ``ValueError`` where the settings name no known endpointing."""
         self.state = State.IDLE
         self.turn = last_turn
         """Number of the running or last reply; the greeting is reply 1."""
         self._settings = settings
         self._rate_hz = rate_hz
         self._outputs: list[TurnOutput] = []
-        self._segment: _Segment | None = None
-        self._last_revision = 0
+        self._listener = Listener(settings, rate_hz=rate_hz, outputs=self._outputs)
         self._transcript_failures = 0
-        self._reply = _Reply()
+        self._reply = AgentReply()
         self._caller_turns = 0
         self._up_at = 0
         self._quiet_since = 0
@@ -123,7 +115,8 @@ class TurnMachine:
 
     def outputs(self) -> list[TurnOutput]:
         """Return and forget what is to be done."""
-        drained, self._outputs = self._outputs, []
+        drained = self._outputs[:]
+        self._outputs.clear()
         return drained
 
     def handle_input(self, event: TurnInput, now: int) -> None:
@@ -133,13 +126,13 @@ class TurnMachine:
         match event:
             case CallUp(resumed=resumed):
                 self._call_up(resumed, now)
-            case SpeechStart(offset=offset):
-                self._speech_start(offset, now)
+            case SpeechStart(offset=offset, at=at):
+                self._speech_start(offset, at, now)
             case SpeechStop(offset=offset, at=at):
                 self._speech_stop(offset, at, now)
-            case TranscriptReady() | TranscriptFailed():
-                self._transcript(event, now)
-            case ReplyAudible() | EffectStarted() | ReplyDone() | ReplyCloses():
+            case TranscriptReady() | TranscriptFailed() | PartialReady() | TurnScored() | ModelLoad():
+                self._models(event, now)
+            case ReplyAudible() | ReplyQuiet() | ReplyAsks() | EffectStarted() | ReplyDone() | ReplyCloses():
                 self._reply_progress(event, now)
             case HandOffFailed():
                 self._hand_off_failed(now)
@@ -173,9 +166,12 @@ class TurnMachine:
         if self._digits and now >= self._digit_at + self._settings.dtmf_gap_ms * MS:
             self._commit_digits(now)
             return
-        self._state_timeout(now)
+        if (turn := self._listener.turn) is not None:
+            self._listen_on(turn, now)
+        if self.state in (State.LISTENING, State.THINKING, State.SPEAKING):
+            self._waiting(now)
 
-    # ── deadlines, state by state ────────────────────────────────────────────────────────────────
+    # ── deadlines ────────────────────────────────────────────────────────────────────────────────
 
     def _deadlines(self) -> list[int]:
         settings = self._settings
@@ -188,52 +184,44 @@ class TurnMachine:
             return due
         if self._digits:
             due.append(self._digit_at + settings.dtmf_gap_ms * MS)
-        if self._segment is not None:
-            due.append(self._segment_deadline(self._segment))
+        if (turn := self._listener.turn) is not None:
+            due.append(self._listener.deadline(turn, scoring=self.state is State.ENDPOINTING))
+            if self._reply.speculative and turn.stop is None:
+                due.append(turn.resumed_at + settings.speculation_keep_ms * MS)
+            if self._may_speculate(turn):
+                due.append(self._listener.speculate_at(turn))
         if self.state is State.LISTENING:
             due += [self._next_prompt_at, self._quiet_since + settings.silence_farewell_ms * MS]
-        if self.state is State.THINKING:
-            due.append(self._reply.began_at + settings.reply_limit_ms * MS)
+        if self._is_waited_for():
+            due += [self._dead_air_at(), self._reply.progress_at + settings.reply_limit_ms * MS]
         return due
 
-    def _segment_deadline(self, segment: _Segment) -> int:
-        settings = self._settings
-        if segment.stop is None:
-            return segment.began_at + settings.utterance_limit_ms * MS
-        if not segment.revision:
-            return segment.stopped_at + settings.early_transcribe_ms * MS
-        if segment.transcript is None:
-            return segment.asked_at + settings.transcribe_limit_ms * MS
-        return segment.stopped_at + required_silence_ms(segment.transcript, settings) * MS
+    def _is_waited_for(self) -> bool:
+        """Say whether the caller hears nothing because the agent works."""
+        if self.state is State.SPEAKING:
+            return self._reply.quiet_since is not None
+        return self.state is State.THINKING
 
-    def _state_timeout(self, now: int) -> None:
-        if self._segment is not None and now >= self._segment_deadline(self._segment):
-            self._segment_timeout(self._segment, now)
-        elif self.state is State.LISTENING:
+    def _dead_air_at(self) -> int:
+        reply = self._reply
+        since = max(reply.began_at, reply.filled_at, reply.quiet_since or 0)
+        return since + self._settings.dead_air_ms * MS
+
+    def _waiting(self, now: int) -> None:
+        """Nobody speaks: ask a silent caller, or tell a waiting one that work goes on, within limits."""
+        if self.state is State.LISTENING:
             if now >= self._quiet_since + self._settings.silence_farewell_ms * MS:
                 self._farewell(FarewellReason.SILENCE, now)
             elif now >= self._next_prompt_at:
-                self._begin_reply(now, reopenable=False)
+                self._begin_reply(now)
                 self._reply.is_prompt = True
                 self._outputs.append(PromptSilence(self.turn))
-        elif (
-            self.state is State.THINKING and now >= self._reply.began_at + self._settings.reply_limit_ms * MS
-        ):
-            self._farewell(FarewellReason.NO_REPLY, now)
-
-    def _segment_timeout(self, segment: _Segment, now: int) -> None:
-        if segment.stop is None:
-            # Whoever speaks longer than the recogniser takes is answered on what was said so far.
-            elapsed = (now - segment.began_at) // MS * self._rate_hz // 1000
-            segment.stop, segment.stopped_at = segment.start + elapsed, now
-            if self.state is State.CALLER_SPEAKING:
-                self.state = State.ENDPOINTING
-        if not segment.revision:
-            self._ask_transcript(segment, now)
-        elif segment.transcript is None:
-            self._transcript(TranscriptFailed(segment.revision), now)
-        else:
-            self._endpoint(segment, now)
+        elif self._is_waited_for():
+            if now >= self._reply.progress_at + self._settings.reply_limit_ms * MS:
+                self._farewell(FarewellReason.NO_REPLY, now)
+            elif now >= self._dead_air_at():
+                self._reply.filled_at = now
+                self._outputs.append(FillSilence(self.turn))
 
     # ── the caller ───────────────────────────────────────────────────────────────────────────────
 
@@ -241,159 +229,294 @@ class TurnMachine:
         if self.state is not State.IDLE:
             return
         self._up_at = now
-        self._begin_reply(now, reopenable=False)
+        self._begin_reply(now)
+        self._reply.is_greeting = not resumed
         self._outputs.append(Greet(self.turn, resumed))
 
-    def _speech_start(self, offset: int, now: int) -> None:
+    def _speech_start(self, offset: int, at: int, now: int) -> None:
         if self._held:
             return
         match self.state:
             case State.LISTENING:
-                self._open_segment(offset, now)
+                self._listener.open(offset, now)
                 self.state = State.CALLER_SPEAKING
             case State.ENDPOINTING:
-                self._go_on()
+                self._listener.go_on(offset, at, now)
                 self.state = State.CALLER_SPEAKING
             case State.THINKING:
-                self._speech_while_thinking(offset, now)
+                self._speech_while_thinking(offset, at, now)
             case State.SPEAKING:
-                self._open_segment(offset, now)
-                self._pause()
-                self.state = State.PAUSED
+                self._speech_over_agent(offset, at, now)
             case State.PAUSED:
-                self._go_on()
+                turn = self._listener.turn
+                if turn is not None and turn.stop is not None:
+                    self._listener.go_on(offset, at, now)
             case State.CALLER_SPEAKING | State.IDLE | State.CLOSING | State.ENDED:
                 pass
             case _:
                 assert_never(self.state)
 
-    def _speech_while_thinking(self, offset: int, now: int) -> None:
+    def _speech_while_thinking(self, offset: int, at: int, now: int) -> None:
         """Reopen the turn where nothing was done yet; else hold the reply back and listen."""
-        if self._reply.reopenable and self._reply.segment is not None:
-            self._outputs.append(CancelReply(self.turn, reopen=True))
-            self._reply.running = False
-            self._segment = self._reply.segment
-            self._caller_turns -= 1
-            self._go_on()
-            self.state = State.CALLER_SPEAKING
-        else:
-            self._open_segment(offset, now)
+        reply = self._reply
+        if not reply.reopenable or reply.caller_turn is None:
+            self._listener.open(offset, now)
             self._pause()
             self.state = State.PAUSED
+            return
+        self._outputs.append(CancelReply(self.turn, reopen=True))
+        self._take_up_again(reply.caller_turn)
+        self._listener.go_on(offset, at, now)
+        self.state = State.CALLER_SPEAKING
 
-    def _open_segment(self, offset: int, now: int) -> None:
-        self._segment = _Segment(start=offset, began_at=now)
+    def _speech_over_agent(self, offset: int, at: int, now: int) -> None:
+        """Be silent at once; whether it was an interruption, the words will tell."""
+        reply = self._reply
+        heard_ns = now - (reply.audible_at if reply.audible_at is not None else now)
+        if (
+            reply.reopenable
+            and reply.caller_turn is not None
+            and heard_ns <= self._settings.reopen_audible_ms * MS
+        ):
+            reply.caller_turn.extends = True
+            self._listener.turn = reply.caller_turn
+            self._listener.go_on(offset, at, now)
+        else:
+            self._listener.open(offset, now)
+        self._pause()
+        self.state = State.PAUSED
 
-    def _go_on(self) -> None:
-        """The caller speaks again within the segment: what was transcribed is out of date."""
-        segment = self._segment
-        assert segment is not None
-        if segment.revision and segment.transcript is None:
-            self._outputs.append(DropTranscript(segment.revision))
-        segment.stop, segment.revision, segment.transcript = None, 0, None
+    def _take_up_again(self, turn: CallerTurn) -> None:
+        """The turn that was answered goes on."""
+        self._reply.running = False
+        self._listener.expected = self._reply.expected_before
+        self._caller_turns -= 1
+        turn.extends = False
+        self._listener.reopen(turn)
 
     def _speech_stop(self, offset: int, at: int, now: int) -> None:
-        segment = self._segment
-        if segment is None or segment.stop is not None or self._held:
+        if self._held or not self._listener.stop(offset, at, now):
             return
-        segment.stop, segment.stopped_at = max(offset, segment.start), min(at, now)
         if self.state is State.CALLER_SPEAKING:
             self.state = State.ENDPOINTING
-        if now >= self._segment_deadline(segment):
-            self._segment_timeout(segment, now)
+        turn = self._listener.turn
+        assert turn is not None
+        self._listen_on(turn, now)
 
-    def _ask_transcript(self, segment: _Segment, now: int) -> None:
-        assert segment.stop is not None
-        self._last_revision += 1
-        segment.revision, segment.asked_at = self._last_revision, now
-        self._outputs.append(Transcribe(segment.revision, segment.start, segment.stop))
+    def _listen_on(self, turn: CallerTurn, now: int) -> None:
+        """Ask the models what is due about the caller's turn, and act on what is known of it."""
+        if turn.stop is None:
+            if now >= turn.began_at + self._settings.utterance_limit_ms * MS:
+                self._listener.cut(turn, now)
+                if self.state is State.CALLER_SPEAKING:
+                    self.state = State.ENDPOINTING
+            elif self._reply.speculative and now >= turn.resumed_at + self._settings.speculation_keep_ms * MS:
+                self._drop_speculation()
+        failed = self._listener.ask(turn, now, scoring=self.state is State.ENDPOINTING)
+        if failed is not None:
+            self._models(failed, now)
+        elif turn.stop is not None and turn.transcript is not None:
+            self._words_known(turn, now)
 
-    def _transcript(self, event: TranscriptReady | TranscriptFailed, now: int) -> None:
-        segment = self._segment
-        if segment is None or segment.revision != event.revision or segment.transcript is not None:
-            return
-        if isinstance(event, TranscriptReady):
-            self._transcript_failures = 0
-            segment.transcript, segment.confidence = event.text, event.confidence
-        else:
-            self._transcript_failures += 1
-            self._outputs.append(DropTranscript(event.revision))
-            if self._transcript_failures >= _TRANSCRIPT_FAILURES_LIMIT:
-                self._abandon_reply()
-                self._farewell(FarewellReason.SPEECH, now)
+    # ── what the models say ──────────────────────────────────────────────────────────────────────
+
+    def _models(
+        self, event: TranscriptReady | TranscriptFailed | PartialReady | TurnScored | ModelLoad, now: int
+    ) -> None:
+        match event:
+            case TranscriptReady() | TranscriptFailed():
+                if not self._listener.take_transcript(event):
+                    return
+                failed = isinstance(event, TranscriptFailed)
+                self._transcript_failures = self._transcript_failures + 1 if failed else 0
+                if self._transcript_failures >= _TRANSCRIPT_FAILURES_LIMIT:
+                    self._farewell(FarewellReason.SPEECH, now)
+                    return
+            case PartialReady(text=text):
+                if self._listener.take_partial(event, now) and self.state is State.PAUSED:
+                    self._partial_over_agent(text)
                 return
-            segment.transcript = ""
-        if now >= self._segment_deadline(segment):
-            self._endpoint(segment, now)
+            case TurnScored():
+                if not self._listener.take_score(event, now):
+                    return
+            case ModelLoad(speculation=speculation, partials=partials):
+                self._listener.speculation, self._listener.partials = speculation, partials
+            case _:
+                assert_never(event)
+        turn = self._listener.turn
+        if turn is not None and turn.transcript is not None and not self._held:
+            self._words_known(turn, now)
 
-    def _endpoint(self, segment: _Segment, now: int) -> None:
-        """The caller's turn is over: answer it, or go back to what was before it if it held no words."""
-        assert segment.stop is not None
-        text = segment.transcript or ""
-        self._segment = None
+    def _words_known(self, turn: CallerTurn, now: int) -> None:
+        """The pause has its words: commit, prepare a reply, or go on waiting."""
         if self.state is State.PAUSED:
-            if not words(text):
-                self._resume()
-                self.state = State.SPEAKING if self._reply.audible else State.THINKING
-                self._finish_if_done(now)
-                return
+            self._judge_interruption(turn, now)
+        if self.state is not State.ENDPOINTING:
+            return
+        text = turn.transcript or ""
+        if self._reply.speculative and not same_words(self._reply.text, text):
+            self._drop_speculation()
+        if now >= self._listener.over_at(turn):
+            self._endpoint(text, now)
+        elif self._may_speculate(turn) and now >= self._listener.speculate_at(turn):
+            self._begin_reply(now, answers=turn, text=text, speculative=True)
+            self._outputs.append(
+                StartReply(self.turn, text, "speech", turn.confidence, turn.stopped_at, speculative=True)
+            )
+
+    def _may_speculate(self, turn: CallerTurn) -> bool:
+        return (
+            self.state is State.ENDPOINTING
+            and self._listener.speculation
+            and not self._reply.speculative
+            and bool(turn.transcript and words(turn.transcript))
+            and self._caller_turns < self._settings.max_turns
+        )
+
+    def _judge_interruption(self, turn: CallerTurn, now: int) -> None:
+        """Speech over the agent has its words: no interruption, the caller's turn, or more of the one before."""
+        text, reply = turn.transcript or "", self._reply
+        if turn.extends:
+            meant = bool(words(text)) and not same_words(text, reply.text)
+        elif is_acknowledgement(text):
+            meant = reply.asks and bool(words(text))
+        else:
+            meant = not (reply.is_greeting and is_greeting(text))
+        if not meant:
+            self._listener.close()
+            self._resume()
+            self.state = State.SPEAKING if reply.audible_at is not None else State.THINKING
+            self._finish_if_done(now)
+            return
+        self._interrupted(turn)
+        self.state = State.ENDPOINTING
+        turn.score_due_at = now
+        self._listener.ask(turn, now, scoring=True)
+
+    def _partial_over_agent(self, text: str) -> None:
+        """Words enough for an interruption, while the caller still speaks: what was being said is over."""
+        turn = self._listener.turn
+        if turn is None or turn.stop is not None or turn.extends:
+            return
+        if len(words(text)) >= _INTERRUPTING_WORDS and not is_acknowledgement(text) and not is_greeting(text):
+            self._interrupted(turn)
+            self.state = State.CALLER_SPEAKING
+
+    def _interrupted(self, turn: CallerTurn) -> None:
+        """The caller takes the turn, or goes on with the last one."""
+        if turn.extends and self._reply.running:
+            self._outputs += [CancelReply(self.turn, reopen=True), StopPlayout()]
+            self._paused = False
+            self._take_up_again(turn)
+        else:
             self._abandon_reply()
-        elif not words(text) and (segment.stop - segment.start) * 1000 < _MUMBLE_MS * self._rate_hz:
+
+    # ── the turn is over ─────────────────────────────────────────────────────────────────────────
+
+    def _endpoint(self, text: str, now: int) -> None:
+        """Answer the caller's turn, or go back to listening where it held nothing."""
+        turn = self._listener.close()
+        assert turn is not None
+        if not words(text) and turn.speech_samples * 1000 < _MUMBLE_MS * self._rate_hz:
+            self._drop_speculation()
             self._listen(now, since=self._quiet_since)
             return
-        self._commit(text, "speech", segment, now)
+        self._commit(text, "speech", turn, now)
 
     def _commit(
-        self, text: str, source: Literal["speech", "dtmf"], segment: _Segment | None, now: int
+        self, text: str, source: Literal["speech", "dtmf"], turn: CallerTurn | None, now: int
     ) -> None:
         if self._caller_turns >= self._settings.max_turns:
             self._farewell(FarewellReason.TURNS, now)
             return
         self._caller_turns += 1
-        self._begin_reply(now, reopenable=segment is not None, segment=segment)
-        confidence = segment.confidence if segment else 1.0
-        stopped_at = segment.stopped_at if segment else now
-        self._outputs.append(StartReply(self.turn, text, source, confidence, stopped_at))
+        if self._reply.speculative and turn is not None:
+            reply = self._reply
+            reply.speculative, reply.began_at, reply.progress_at = False, now, now
+            self._floor_taken(reply)
+            self._outputs.append(CommitReply(self.turn, turn.confidence, turn.stopped_at, turn.reopened))
+            return
+        self._begin_reply(now, answers=turn, text=text)
+        confidence, stopped_at, reopened = (
+            (turn.confidence, turn.stopped_at, turn.reopened) if turn else (1.0, now, 0)
+        )
+        self._outputs.append(
+            StartReply(self.turn, text, source, confidence, stopped_at, speculative=False, reopened=reopened)
+        )
 
     # ── the agent ────────────────────────────────────────────────────────────────────────────────
 
     def _pause(self) -> None:
-        self._outputs.append(PausePlayout())
-        self._paused = True
+        if not self._paused:
+            self._outputs.append(PausePlayout())
+            self._paused = True
 
     def _resume(self) -> None:
         if self._paused:
             self._outputs.append(ResumePlayout())
             self._paused = False
 
-    def _begin_reply(self, now: int, *, reopenable: bool, segment: _Segment | None = None) -> None:
+    def _begin_reply(
+        self, now: int, *, answers: CallerTurn | None = None, text: str = "", speculative: bool = False
+    ) -> None:
         self._resume()
         self.turn += 1
-        self._reply = _Reply(running=True, began_at=now, reopenable=reopenable, segment=segment)
-        self._segment = None
+        self._reply = AgentReply(
+            running=True,
+            began_at=now,
+            progress_at=now,
+            speculative=speculative,
+            text=text,
+            caller_turn=answers,
+            reopenable=answers is not None,
+        )
+        if not speculative:
+            self._listener.close()
+            self._floor_taken(self._reply)
+
+    def _floor_taken(self, reply: AgentReply) -> None:
+        """It is the agent's turn: what the last question expected is answered, or taken up again with the turn."""
+        reply.expected_before, self._listener.expected = self._listener.expected, Expected()
         self.state = State.THINKING
 
+    def _drop_speculation(self) -> None:
+        if self._reply.speculative:
+            self._outputs.append(CancelReply(self.turn, reopen=True))
+            self._reply = AgentReply()
+
     def _abandon_reply(self) -> None:
-        """Drop what is being said, if anything is."""
+        """Drop what is being said or prepared, if anything is."""
+        self._drop_speculation()
         if self._reply.running:
             self._outputs += [CancelReply(self.turn, reopen=False), StopPlayout()]
             self._reply.running = False
             self._paused = False
 
     def _reply_progress(
-        self, event: ReplyAudible | EffectStarted | ReplyDone | ReplyCloses, now: int
+        self,
+        event: ReplyAudible | ReplyQuiet | ReplyAsks | EffectStarted | ReplyDone | ReplyCloses,
+        now: int,
     ) -> None:
-        if event.turn != self.turn or not self._reply.running:
+        reply = self._reply
+        if event.turn != self.turn or not reply.running:
+            return
+        if reply.speculative:
             return
         match event:
-            case ReplyAudible():
-                self._reply.audible, self._reply.reopenable = True, False
+            case ReplyAudible(content=content):
+                reply.audible_at = now if reply.audible_at is None else reply.audible_at
+                reply.quiet_since = None
+                reply.progress_at = now if content else reply.progress_at
                 if self.state is State.THINKING:
                     self.state = State.SPEAKING
+            case ReplyQuiet():
+                reply.quiet_since = now
+            case ReplyAsks(expected=expected):
+                reply.asks, self._listener.expected = True, expected
             case EffectStarted():
-                self._reply.reopenable = False
+                reply.reopenable = False
             case ReplyDone():
-                self._reply.done = True
+                reply.done = True
                 self._finish_if_done(now)
             case ReplyCloses():
                 self._resume()
@@ -404,14 +527,16 @@ class TurnMachine:
     def _finish_if_done(self, now: int) -> None:
         if not self._reply.done or self.state is State.CLOSING:
             return
+        self._reply.running = False
         if self.state is State.PAUSED:
             # Nothing is left to pause: what the caller says now is an ordinary turn.
-            self._reply.running = False
             self._resume()
-            assert self._segment is not None
-            self.state = State.CALLER_SPEAKING if self._segment.stop is None else State.ENDPOINTING
+            turn = self._listener.turn
+            assert turn is not None
+            if turn.extends:
+                turn.begin_anew()
+            self.state = State.CALLER_SPEAKING if turn.stop is None else State.ENDPOINTING
             return
-        self._reply.running = False
         self._listen(now, since=self._quiet_since if self._reply.is_prompt else now)
 
     def _listen(self, now: int, *, since: int) -> None:
@@ -421,12 +546,12 @@ class TurnMachine:
 
     def _farewell(self, reason: FarewellReason, now: int) -> None:
         self._abandon_reply()
-        self._begin_reply(now, reopenable=False)
+        self._begin_reply(now)
         self._close(now)
         self._outputs.append(Farewell(self.turn, reason))
 
     def _close(self, now: int) -> None:
-        self._segment = None
+        self._listener.close()
         self._digits = ""
         self._closing_since = now
         self.state = State.CLOSING
@@ -434,7 +559,7 @@ class TurnMachine:
     def _hand_off_failed(self, now: int) -> None:
         if self.state is not State.CLOSING:
             return
-        self._begin_reply(now, reopenable=False)
+        self._begin_reply(now)
         self._outputs.append(SpeakHandOffFailure(self.turn))
 
     # ── keys, hold, end ──────────────────────────────────────────────────────────────────────────
@@ -450,8 +575,6 @@ class TurnMachine:
 
     def _commit_digits(self, now: int) -> None:
         digits, self._digits = self._digits, ""
-        if self._segment is not None and self._segment.revision and self._segment.transcript is None:
-            self._outputs.append(DropTranscript(self._segment.revision))
         self._abandon_reply()
         self._commit(digits, "dtmf", None, now)
 
@@ -460,36 +583,21 @@ class TurnMachine:
             return
         self._held = held
         if held:
+            self._drop_speculation()
             self._pause()
             return
-        self._segment = None
+        self._listener.close()
         self._resume()
         if self.state in (State.CALLER_SPEAKING, State.ENDPOINTING, State.LISTENING):
             self._listen(now, since=now)
         elif self.state is State.PAUSED:
-            self.state = State.SPEAKING if self._reply.audible else State.THINKING
+            self.state = State.SPEAKING if self._reply.audible_at is not None else State.THINKING
             self._finish_if_done(now)
-        self._reply.began_at = now
+        self._reply.began_at = self._reply.progress_at = now
 
     def _leg_gone(self) -> None:
+        self._drop_speculation()
         if self._reply.running:
             self._outputs.append(CancelReply(self.turn, reopen=False))
-        if self._segment is not None and self._segment.revision and self._segment.transcript is None:
-            self._outputs.append(DropTranscript(self._segment.revision))
-        self._segment = None
+        self._listener.close()
         self.state = State.ENDED
-
-
-@dataclass(slots=True)
-class _Reply:
-    """What the agent is saying or about to say."""
-
-    running: bool = False
-    began_at: int = 0
-    reopenable: bool = False
-    """Nothing was heard of it and nothing was done for it yet."""
-    audible: bool = False
-    done: bool = False
-    is_prompt: bool = False
-    segment: _Segment | None = None
-    """The caller's speech that it answers, kept in case the turn is reopened."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from server.turns.endpointing import Expected
 
 # ── inputs ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -18,14 +20,15 @@ class CallUp:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStart:
-    """The caller began to speak at sample ``offset``."""
+    """The caller began to speak at sample ``offset``, heard at ``at`` (ns)."""
 
     offset: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStop:
-    """The caller's speech ended at sample ``offset``, heard at ``at`` (ns)."""
+    """The caller's speech ended at sample ``offset``, heard at ``at`` (ns), which is some windows ago."""
 
     offset: int
     at: int
@@ -48,10 +51,50 @@ class TranscriptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialReady:
+    """Words of a turn that goes on; empty where none came of it."""
+
+    partial: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnScored:
+    """The turn detector's verdict on one probe; None where it gave none."""
+
+    probe: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoad:
+    """What the models have room for. Final work always goes on."""
+
+    speculation: bool
+    partials: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyAudible:
-    """The first sample of the running reply was sent."""
+    """Something of the running reply begins to be heard, after silence. ``content``: not only a filler."""
 
     turn: int
+    content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyQuiet:
+    """All that the running reply has said so far was played, and more is to come."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAsks:
+    """The running reply puts a question, for which this kind of answer is expected."""
+
+    turn: int
+    expected: Expected = field(default_factory=Expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +143,8 @@ class LegGone:
 
 
 TurnInput = (
-    CallUp | SpeechStart | SpeechStop | TranscriptReady | TranscriptFailed | ReplyAudible | EffectStarted
-    | ReplyDone | ReplyCloses | HandOffFailed | KeyPress | HoldChange | LegGone
+    CallUp | SpeechStart | SpeechStop | TranscriptReady | TranscriptFailed | PartialReady | TurnScored | ModelLoad
+    | ReplyAudible | ReplyQuiet | ReplyAsks | EffectStarted | ReplyDone | ReplyCloses | HandOffFailed | KeyPress | HoldChange | LegGone
 )  # fmt: skip
 
 
@@ -128,11 +171,12 @@ class Greet:
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Transcribe samples ``start`` to ``stop``."""
+    """Transcribe samples ``start`` to ``stop``. ``final``: the turn is over as far as its sound tells."""
 
     revision: int
     start: int
     stop: int
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +187,61 @@ class DropTranscript:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscribePartial:
+    """Transcribe what was said since sample ``start``, while it goes on: worth less than any other work."""
+
+    partial: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropPartial:
+    """The result of this partial transcription is no longer wanted."""
+
+    partial: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTurn:
+    """Have the turn detector judge the sound since sample ``start`` up to now."""
+
+    probe: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropScore:
+    """The caller speaks again: the verdict on this probe is no longer wanted."""
+
+    probe: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartReply:
-    """Answer the caller. ``speech_stop_at`` (ns) is when the last speech was heard, for the ledger."""
+    """Answer the caller. ``speech_stop_at`` (ns) is when the last speech was heard, for the ledger.
+
+    ``speculative``: prepare the answer without letting anything of it be heard or take effect until
+    :class:`CommitReply`.
+    """
 
     turn: int
     text: str
     source: Literal["speech", "dtmf"]
     confidence: float
     speech_stop_at: int
+    speculative: bool = False
+    reopened: int = 0
+    """How often this turn of the caller was reopened."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReply:
+    """The turn is over: let the prepared reply be heard and do what it does."""
+
+    turn: int
+    confidence: float
+    speech_stop_at: int
+    reopened: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +265,13 @@ class ResumePlayout:
 @dataclass(frozen=True, slots=True)
 class StopPlayout:
     """It was one: drop the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillSilence:
+    """Reply ``turn`` keeps the caller waiting: say that it is being worked on."""
+
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +302,7 @@ class HangUpNow:
 
 
 TurnOutput = (
-    Greet | Transcribe | DropTranscript | StartReply | CancelReply | PausePlayout | ResumePlayout
-    | StopPlayout | PromptSilence | SpeakHandOffFailure | Farewell | HangUpNow
+    Greet | Transcribe | DropTranscript | TranscribePartial | DropPartial | ScoreTurn | DropScore | StartReply
+    | CommitReply | CancelReply | PausePlayout | ResumePlayout | StopPlayout | FillSilence | PromptSilence
+    | SpeakHandOffFailure | Farewell | HangUpNow
 )  # fmt: skip

@@ -13,7 +13,7 @@ class TurnSettings:
     """VAD probability at which a window counts as speech."""
     silence_threshold: float = 0.35
     """VAD probability below which a window counts as silence (hysteresis)."""
-    speech_start_ms: int = 96
+    speech_start_ms: int = 64
     """Speech needed before the caller counts as speaking; also the delay of a barge-in."""
     speech_stop_ms: int = 64
     """Silence needed before the caller counts as having paused."""
@@ -25,7 +25,7 @@ class TurnSettings:
     """``transcript`` and ``fixed``: silence that ends a turn whose transcript sounds finished."""
     unfinished_silence_ms: int = 1200
     """``transcript``: silence that ends a turn which breaks off or is a number being dictated."""
-    early_transcribe_ms: int = 160
+    early_transcribe_ms: int = 64
     """Silence after which the turn so far is transcribed, before it is known to be over."""
     score_interval_ms: int = 100
     """The turn detector judges a silence anew so often; 0: never."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from server.turns.machine import MS, State, TurnMachine
@@ -12,6 +14,7 @@ from server.turns.messages import (
     EffectStarted,
     Farewell,
     FarewellReason,
+    FillSilence,
     Greet,
     HandOffFailed,
     HangUpNow,
@@ -37,7 +40,14 @@ from server.turns.messages import (
 )
 from server.turns.settings import TurnSettings
 
-SETTINGS = TurnSettings()
+SETTINGS = TurnSettings(
+    endpointing="transcript",
+    early_transcribe_ms=160,
+    score_interval_ms=0,
+    partial_interval_ms=0,
+    speculation_lead_ms=0,
+)
+"""Words only: what the sound and speculation add is tested beside it."""
 
 
 class Call:
@@ -47,8 +57,11 @@ class Call:
         self.machine = TurnMachine(settings)
         self.now = 1_000 * MS
         self.seen: list[TurnOutput] = []
+        self.stopped_at = 0
 
     def tell(self, event: TurnInput) -> list[TurnOutput]:
+        if isinstance(event, SpeechStop):
+            self.stopped_at = event.at
         self.machine.handle_input(event, self.now)
         return self._drain()
 
@@ -68,6 +81,10 @@ class Call:
         self.seen += outputs
         return outputs
 
+    def seen_stop(self) -> int:
+        """When the caller was last told to have stopped."""
+        return self.stopped_at
+
     def offset(self) -> int:
         return self.now // MS * 8
 
@@ -81,7 +98,7 @@ class Call:
 
     def speak(self, ms: int) -> list[TurnOutput]:
         """The caller speaks for ``ms`` and stops (noticed 64 ms later)."""
-        outputs = self.tell(SpeechStart(self.offset()))
+        outputs = self.tell(SpeechStart(self.offset(), self.now))
         outputs += self.wait(ms)
         outputs += self.tell(SpeechStop(self.offset(), self.now))
         return outputs
@@ -139,7 +156,7 @@ def test_speech_within_the_pause_drops_the_revision_and_transcribes_the_whole_tu
     began = call.offset()
     call.speak(800)
     first = transcribe_in(call.wait(200))
-    assert call.tell(SpeechStart(call.offset())) == [DropTranscript(first.revision)]
+    assert call.tell(SpeechStart(call.offset(), call.now)) == [DropTranscript(first.revision)]
     call.wait(700)
     call.tell(SpeechStop(call.offset(), call.now))
     second = transcribe_in(call.wait(300))
@@ -153,12 +170,13 @@ def test_words_over_the_agent_pause_it_at_once_and_stop_it_when_they_are_words()
     call = Call().greeted()
     call.say("Tell me about the clinic.")
     call.tell(ReplyAudible(2))
-    assert call.tell(SpeechStart(call.offset())) == [PausePlayout()]
+    call.wait(1000)
+    assert call.tell(SpeechStart(call.offset(), call.now)) == [PausePlayout()]
     call.wait(900)
     call.tell(SpeechStop(call.offset(), call.now))
     wanted = transcribe_in(call.wait(300))
-    call.tell(TranscriptReady(wanted.revision, "Stop, where do I park?", 0.9))
-    outputs = call.wait(1000)
+    outputs = call.tell(TranscriptReady(wanted.revision, "Stop, where do I park?", 0.9))
+    outputs += call.wait(1000)
     assert [type(o) for o in outputs] == [CancelReply, StopPlayout, StartReply]
     assert outputs[0] == CancelReply(2, reopen=False)
 
@@ -177,7 +195,7 @@ def test_a_cough_over_the_agent_pauses_and_resumes_it() -> None:
 def test_speech_before_the_answer_is_heard_reopens_the_turn() -> None:
     call = Call().greeted()
     call.say("I need an appointment.")
-    outputs = call.tell(SpeechStart(call.offset()))
+    outputs = call.tell(SpeechStart(call.offset(), call.now))
     assert outputs == [CancelReply(2, reopen=True)]
     assert call.machine.state is State.CALLER_SPEAKING
 
@@ -186,7 +204,7 @@ def test_a_turn_with_an_effect_is_not_reopened() -> None:
     call = Call().greeted()
     call.say("Yes, book it.")
     call.tell(EffectStarted(2))
-    assert call.tell(SpeechStart(call.offset())) == [PausePlayout()]
+    assert call.tell(SpeechStart(call.offset(), call.now)) == [PausePlayout()]
 
 
 def test_mumbling_is_answered_and_a_knock_is_not() -> None:
@@ -254,7 +272,8 @@ def test_no_reply_in_time_ends_in_an_honest_farewell() -> None:
     call = Call().greeted()
     call.say("Tell me about the clinic.")
     outputs = call.wait(SETTINGS.reply_limit_ms)
-    assert outputs == [CancelReply(2, reopen=False), StopPlayout(), Farewell(3, FarewellReason.NO_REPLY)]
+    assert outputs[-3:] == [CancelReply(2, reopen=False), StopPlayout(), Farewell(3, FarewellReason.NO_REPLY)]
+    assert set(outputs[:-3]) == {FillSilence(2)}
 
 
 def test_a_recogniser_that_fails_twice_ends_in_a_farewell() -> None:
@@ -271,7 +290,7 @@ def test_a_recogniser_that_fails_twice_ends_in_a_farewell() -> None:
 
 
 def test_limits_on_turns_and_on_the_length_of_the_call() -> None:
-    call = Call(TurnSettings(max_turns=1)).greeted()
+    call = Call(replace(SETTINGS, max_turns=1)).greeted()
     call.say("Hello there.")
     call.tell(ReplyAudible(2))
     call.tell(ReplyDone(2))
@@ -280,7 +299,7 @@ def test_limits_on_turns_and_on_the_length_of_the_call() -> None:
     outputs = call.tell(TranscriptReady(wanted.revision, "And now?", 0.9)) + call.wait(1000)
     assert outputs == [Farewell(3, FarewellReason.TURNS)]
 
-    call = Call(TurnSettings(max_call_s=60)).greeted()
+    call = Call(replace(SETTINGS, max_call_s=60)).greeted()
     call.speak(20_000)
     call.wait(300)
     outputs = call.wait(60_000)
@@ -289,8 +308,8 @@ def test_limits_on_turns_and_on_the_length_of_the_call() -> None:
 
 def test_whoever_never_stops_is_answered_on_what_was_said() -> None:
     call = Call().greeted()
-    call.tell(SpeechStart(call.offset()))
-    outputs = call.wait(SETTINGS.utterance_limit_ms)
+    call.tell(SpeechStart(call.offset(), call.now))
+    outputs = call.wait(SETTINGS.utterance_limit_ms + SETTINGS.early_transcribe_ms)
     wanted = transcribe_in(outputs)
     assert (wanted.stop - wanted.start) // 8 == SETTINGS.utterance_limit_ms
 
@@ -325,7 +344,9 @@ def test_a_call_that_will_not_close_is_closed() -> None:
     assert call.wait(SETTINGS.closing_limit_ms) == [HangUpNow()]
 
 
-@pytest.mark.parametrize("events", [[], [KeyPress("1")], [SpeechStart(0)]], ids=["nothing", "key", "speech"])
+@pytest.mark.parametrize(
+    "events", [[], [KeyPress("1")], [SpeechStart(0, 0)]], ids=["nothing", "key", "speech"]
+)
 def test_after_the_end_nothing_is_asked_for(events: list[TurnInput]) -> None:
     call = Call().greeted()
     call.tell(LegGone())
