@@ -47,6 +47,7 @@ def _expand(value: object) -> object:
 OwnerPath = Annotated[Path, BeforeValidator(_expand)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -150,16 +151,32 @@ class TurnTakingSettings(Section):
     """Probability from which a window of 32 ms counts as speech."""
     silence_threshold: Share = 0.35
     """Probability below which a window counts as silence."""
-    speech_start_ms: PositiveInt = 96
+    speech_start_ms: PositiveInt = 64
     """Speech must last so long to count as begun; also the delay of a barge-in."""
     speech_stop_ms: PositiveInt = 64
     """Silence must last so long to count as a pause."""
-    early_transcribe_ms: PositiveInt = 160
-    """Silence after which the turn so far is transcribed, before it is known to be over."""
+    endpointing: Literal["fused", "transcript", "fixed"] = "fused"
+    """What ends a turn: words, sound and habit together, the words only, or a silence of one length."""
+    patience: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Stretches all silences of ``fused``: below 1 answers sooner and cuts more callers off (``landline tune``)."""
     endpoint_silence_ms: PositiveInt = 450
-    """Silence that ends a turn which sounds finished."""
+    """``transcript`` and ``fixed``: silence that ends a turn which sounds finished."""
     unfinished_silence_ms: PositiveInt = 1200
-    """Silence that ends a turn which breaks off, or a number being dictated."""
+    """``transcript``: silence that ends a turn which breaks off, or a number being dictated."""
+    early_transcribe_ms: PositiveInt = 64
+    """Silence after which the turn so far is transcribed, before it is known to be over."""
+    score_interval_ms: NonNegativeInt = 100
+    """The turn detector judges a silence anew so often; 0: never."""
+    speculation_lead_ms: NonNegativeInt = 700
+    """A reply is prepared, unheard, at most so long before its turn is expected to be over; 0: never."""
+    speculation_keep_ms: PositiveInt = 400
+    """Speech for so long makes a prepared reply worthless; shorter may have been a noise."""
+    reopen_audible_ms: NonNegativeInt = 400
+    """A caller who goes on when no more of the reply was heard than this is still in the same turn."""
+    partial_interval_ms: NonNegativeInt = 1_500
+    """Words of a turn that is going on are looked up and prefilled so often; 0: never."""
+    dead_air_ms: PositiveInt = 3_500
+    """Longest silence while the agent works; then it says that it does."""
     utterance_limit_ms: PositiveInt = 28_000
     """A turn longer than this is cut and answered."""
     transcribe_limit_ms: PositiveInt = 6_000

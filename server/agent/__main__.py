@@ -66,9 +66,11 @@ async def _beat() -> None:
 
 async def _run(config: AgentProcessConfig, *, spare: bool) -> None:
     agent = load_agent(Path(config.agent_folder))
+    speech = SpeechWorkerClient(Path(config.speech_socket))
     models = ProcessModels(
         vads={rate: SileroVad(Path(config.vad_model), rate_hz=rate) for rate in rates_of(config)},
-        stt=SpeechWorkerClient(Path(config.speech_socket)),
+        stt=speech,
+        turn_detector=speech if config.turn_detector else None,
         tts=PiperClient(Path(config.tts_socket)),
         llm=_language_model(config),
         make_echo_canceller=WebRtcEchoCanceller if config.echo_cancellation else None,

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
+_FRAME_MS: Final = 5
+_BELOW_LOUDEST_DB: Final = 30.0
+_FLOOR_DBFS: Final = -52.0
+"""Quieter frames are no speech on a telephone line."""
+
 
 class AudioHistory:
     """Bounded history of PCM16 mono with the leg's sample clock."""
@@ -41,3 +50,20 @@ class AudioHistory:
     def heard_at(self, offset: int) -> int:
         """Return when sample ``offset`` was heard (ns)."""
         return self._end_at - (self.end - offset) * 1_000_000_000 // self.rate_hz
+
+    def last_audible(self, start: int, stop: int) -> int:
+        """Return the offset just after the last audible frame between ``start`` and ``stop``.
+
+        Voice activity detection lags behind the end of speech by some windows; how quiet a frame is tells better, once
+        it is known that speech has ended. Audible is what lies within 30 dB of the loudest frame of that stretch.
+        Without an audible frame the answer is ``stop``.
+        """
+        frame = self.rate_hz * _FRAME_MS // 1000
+        samples = np.frombuffer(self.slice(start, stop), dtype="<i2").astype(np.float32) / 32768.0
+        frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
+        if not len(frames):
+            return stop
+        power = np.mean(np.square(frames), axis=1)
+        least = max(10 ** (_FLOOR_DBFS / 10), float(power.max()) * 10 ** (-_BELOW_LOUDEST_DB / 10))
+        audible = np.flatnonzero(power >= least)
+        return max(start, self._start) + (int(audible[-1]) + 1) * frame if len(audible) else stop

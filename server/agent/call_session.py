@@ -1,100 +1,44 @@
 """One call in the agent process: carries the turn machine's decisions out and tells it what happened.
 
-The machine decides who speaks, the dialogue decides what is said, this shell connects them to the
-recogniser, the voice, the door and the records. It holds one timer, at most one transcription per
-revision and at most one reply.
+The machine decides who speaks, the dialogue decides what is said, this shell connects them to the models that hear,
+the voice, the door and the records. It holds one timer and at most one reply, which may be prepared before it is
+known that the caller is done: then nothing of it is heard and nothing takes effect until the machine commits it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Final, Literal, assert_never
 
-from models.errors import ModelError
-from models.protocols import SpeechToText, TextToSpeech
+from models.protocols import Priority
 from server.agent.audio_history import AudioHistory
-from server.agent.config import AgentProcessConfig
-from server.agent.head_room import HeadRoom
-from server.agent.journal import Journal
-from server.agent.ledger import ledger
-from server.agent.phrases import PhraseBook
+from server.agent.call_records import AnsweredTurn, CallRecords
+from server.agent.hearing import Hearing
+from server.agent.ledger import Speculation, TurnTimes
+from server.agent.metered import Meter, MeteredDetector, MeteredModel, MeteredRecogniser, MeteredVoice
+from server.agent.session_services import SessionServices
 from server.agent.speech_output import SpeechOutput
 from server.agent.voice_activity import Judgement, window_samples
-from server.dialogue.agent_file import Agent
-from server.dialogue.engine import Dialogue, Services
+from server.dialogue.engine import Dialogue
 from server.dialogue.replies import EffectStarts, EndCall, HandOff, Heard, Reply, Role, Say, ToolRan
 from server.turns import messages as turn
-from server.turns.endpointing import required_silence_ms
+from server.turns.endpointing import Expected
 from server.turns.machine import MS, TurnMachine
-from server.turns.segmenter import Segmenter, SegmentStart
+from server.turns.segmenter import Segmenter, SegmentStart, SegmentStop
 from sip import leg_protocol as leg
 
 _REQUEST_TIMEOUT: Final = 408
 """What the door reports where nobody answered the transfer in time."""
 
-_PAD_MS: Final = 160
-"""Audio kept before and after speech: the recogniser needs the soft edges of words."""
-
-_END_REASONS: Final = {
-    leg.LegEndCause.REMOTE_HANGUP: "caller_hangup",
-    leg.LegEndCause.CANCELLED: "caller_hangup",
-    leg.LegEndCause.TRANSFERRED: "transferred",
-    leg.LegEndCause.MEDIA_TIMEOUT: "media_timeout",
-    leg.LegEndCause.AGENT_LOST: "agent_lost",
-    leg.LegEndCause.SHUTDOWN: "shutdown",
-    leg.LegEndCause.PROTOCOL_ERROR: "interrupted",
-    leg.LegEndCause.LOCAL_HANGUP: "completed",
-}
+_LAG_MS: Final = 400
+"""Voice activity detection notices the end of speech at most so late."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionServices:
-    """What every call of a process shares."""
-
-    config: AgentProcessConfig
-    door: str
-    """Where the call came in."""
-    agent: Agent
-    dialogue: Services
-    handoff_target: str
-    """Empty: nobody."""
-    voice: str
-    stt: SpeechToText
-    tts: TextToSpeech
-    phrases: PhraseBook
-    journal: Journal
-    send: Callable[[leg.AgentMessage], None]
-    clock: Callable[[], int]
-    """CLOCK_MONOTONIC in ns, the clock of the door's marks."""
-    today: Callable[[], datetime]
-    on_turn: Callable[[str, dict[str, int], bool], None]
-    """Told of each finished turn: class, ledger, interrupted (for the metrics)."""
-    head_room: HeadRoom
-    """Told of all model work; says what must be left out."""
-
-
-@dataclass(slots=True)
-class _Turn:
-    """The caller's turn being answered, until it is in the records."""
-
-    number: int
-    heard: str = ""
-    source: Literal["speech", "dtmf"] = "speech"
-    turn_class: str = "fixed"
-    sources: list[str] = field(default_factory=list)
-    speech_stop_at: int = 0
-    silence_over_at: int = 0
-    committed_at: int = 0
-    after: HandOff | EndCall | None = None
-    effects: int = 0
-    recorded: bool = False
 
 
 class CallSession:
@@ -105,30 +49,52 @@ class CallSession:
         self.end_reason = ""
         self._services = services
         self._config = services.config
-        self._dialogue = Dialogue(services.agent, services.dialogue, call_id=offer.call_id)
+        self._meter = Meter(services.head_room, services.clock)
+        talk = replace(services.dialogue, llm=MeteredModel(services.dialogue.llm, self._meter))
+        self._dialogue = Dialogue(services.agent, talk, call_id=offer.call_id)
         self._machine = TurnMachine(self._config.turns, rate_hz=offer.rate_hz)
         self._segmenter = Segmenter(
             self._config.turns, rate_hz=offer.rate_hz, window_samples=window_samples(offer.rate_hz)
         )
         self._history = AudioHistory(rate_hz=offer.rate_hz)
+        detector = services.turn_detector
+        self._hearing = Hearing(
+            self._history,
+            MeteredRecogniser(services.stt, self._meter),
+            None if detector is None else MeteredDetector(detector, self._meter),
+            hot_words=" ".join(services.agent.hot_words),
+            call_id=offer.call_id,
+            tell=self._tell,
+        )
         self._output = SpeechOutput(
             offer.leg_id,
             rate_hz=offer.rate_hz,
-            tts=services.tts,
+            tts=MeteredVoice(services.tts, self._meter),
             phrases=services.phrases,
             voice=services.voice,
             send=services.send,
             clock=services.clock,
-            on_audible=lambda number: self._tell(turn.ReplyAudible(number)),
+            on_audible=lambda number, content: self._tell(turn.ReplyAudible(number, content)),
+            on_quiet=lambda number: self._tell(turn.ReplyQuiet(number)),
             on_done=self._reply_done,
             on_failure=self._voice_failed,
             first_utterance_id=last_utterance_id + 1,
         )
-        self._transcriptions: dict[int, asyncio.Task[None]] = {}
+        self._records = CallRecords(services.journal, offer, on_turn=services.on_turn)
         self._reply_task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._prefill_task: asyncio.Task[None] | None = None
-        self._turn = _Turn(0, recorded=True)
+        self._asides: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = AnsweredTurn(0, recorded=True)
+        self._committed = asyncio.Event()
+        """The running reply may be heard and take effect."""
+        self._speculation = Speculation()
+        """Of the caller's turn that is going on; of what was dropped before."""
+        self._wasted_ms: defaultdict[str, float] = defaultdict(float)
+        self._noticed_at = 0
+        self._spoke_over_at: int | None = None
+        """When the caller's first sound over the agent came in, until playout is paused."""
+        self._load = turn.ModelLoad(speculation=True, partials=True)
         self._pending: Heard | None = None
         """What the caller said and nobody has answered, from before a takeover."""
         self._transfer_failure: Literal["refused", "timeout"] = "refused"
@@ -139,22 +105,12 @@ class CallSession:
 
     def begin(self) -> None:
         """The call was accepted: open the record and greet."""
-        offer = self.offer
-        self._write(
-            "call_started",
-            door=self._services.door,
-            agent_name=self._services.agent.name,
-            agent_version=str(self._services.agent.version),
-            caller=offer.caller,
-            callee=offer.callee,
-            facts=dict(offer.facts),
-            codec=offer.facts.get("codec", ""),
-        )
+        self._records.started(self._services.door, self._services.agent)
         self._tell(turn.CallUp())
 
     def take_over(self, snapshot: dict[str, Any] | None, sequence: int) -> None:
         """Go on with a call whose agent is gone."""
-        self._services.journal.adopt(self.offer.call_id, sequence)
+        self._records.taken_over(sequence, restored=snapshot is not None)
         if snapshot is not None:
             self._dialogue.restore(snapshot["dialogue"])
             self._machine = TurnMachine(
@@ -162,7 +118,6 @@ class CallSession:
             )
             if pending := snapshot.get("pending"):
                 self._pending = Heard(pending["text"], pending["source"], pending["confidence"])
-        self._write("transition", name="takeover", detail={"restored": snapshot is not None})
         self._tell(turn.CallUp(resumed=True))
 
     def hear(self, audio: leg.LegAudio, at: int) -> None:
@@ -171,17 +126,29 @@ class CallSession:
 
     def judge(self, judgement: Judgement) -> None:
         """Take in the verdict on one VAD window."""
-        event = self._segmenter.feed(judgement.offset, judgement.probability)
-        if event is None:
-            return
-        if isinstance(event, SegmentStart):
-            self._tell(turn.SpeechStart(event.offset))
-        else:
-            self._tell(turn.SpeechStop(event.offset, self._history.heard_at(event.offset)))
+        match self._segmenter.feed(judgement.offset, judgement.probability):
+            case None:
+                pass
+            case SegmentStart(offset=offset):
+                self._tell_load()
+                self._spoke_over_at = self._history.heard_at(offset)
+                self._tell(turn.SpeechStart(offset, self._spoke_over_at))
+            case SegmentStop(offset=offset):
+                self._tell_load()
+                self._noticed_at = self._services.clock()
+                lag = _LAG_MS * self.offer.rate_hz // 1000
+                ended = self._history.last_audible(max(0, offset - lag), offset)
+                self._stop_prefill()
+                self._tell(turn.SpeechStop(offset, self._history.heard_at(ended)))
 
     def on_mark(self, mark: leg.Mark) -> None:
         """Take in a playout mark."""
+        if mark.kind is leg.MarkKind.PAUSED and self._spoke_over_at is not None:
+            self._turn.barge_in_ms = max(0, (mark.at_ns - self._spoke_over_at) // MS)
+            self._spoke_over_at = None
         self._output.on_mark(mark)
+        if mark.kind is leg.MarkKind.STARTED:
+            self._tell_expectation(mark.utterance_id)
 
     def on_dtmf(self, digit: str) -> None:
         """Take in a key press."""
@@ -189,14 +156,12 @@ class CallSession:
 
     def on_hold(self, held: bool) -> None:
         """Take in a change of hold."""
-        self._write("transition", name="hold", detail={"held": held})
+        self._records.transition("hold", held=held)
         self._tell(turn.HoldChange(held))
 
     def on_transfer(self, progress: leg.TransferProgress) -> None:
         """Take in how a transfer goes. A final success is followed by the end of the leg."""
-        self._write(
-            "transition", name="transfer", detail={"status": progress.status, "final": progress.final}
-        )
+        self._records.transition("transfer", status=progress.status, final=progress.final)
         if progress.final and progress.status >= 300:
             self._transfer_failure = "timeout" if progress.status == _REQUEST_TIMEOUT else "refused"
             self._tell(turn.HandOffFailed())
@@ -205,13 +170,8 @@ class CallSession:
         """The leg is gone: close the record."""
         self._tell(turn.LegGone())
         self._record_turn(interrupted=True)
-        reason = self.end_reason or _END_REASONS[cause]
-        if cause is leg.LegEndCause.REMOTE_HANGUP and self.end_reason == "completed":
-            reason = "completed"
-        elif cause is not leg.LegEndCause.LOCAL_HANGUP:
-            reason = _END_REASONS[cause]
         duration_ms = (self._services.clock() - self._started_at) // MS
-        self._write("call_ended", end_reason=reason, statistics=statistics, duration_ms=duration_ms)
+        self._records.ended(cause, self.end_reason, statistics, duration_ms)
         self.stop()
 
     def stop(self) -> None:
@@ -219,7 +179,8 @@ class CallSession:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in (*self._transcriptions.values(), self._reply_task, self._prefill_task):
+        self._hearing.stop()
+        for task in (*self._asides, self._reply_task, self._prefill_task):
             if task is not None:
                 task.cancel()
         self._output.drop()
@@ -227,9 +188,20 @@ class CallSession:
     # ── the machine ──────────────────────────────────────────────────────────────────────────────
 
     def _tell(self, event: turn.TurnInput) -> None:
-        if not self._over:
-            self._machine.handle_input(event, self._services.clock())
-            self._pump()
+        if self._over:
+            return
+        if isinstance(event, turn.PartialReady) and event.text:
+            self._prefill(event.text)
+        self._machine.handle_input(event, self._services.clock())
+        self._pump()
+
+    def _tell_load(self) -> None:
+        """Tell the machine what the models have room for, where that has changed."""
+        room, now = self._services.head_room, self._services.clock()
+        load = turn.ModelLoad(room.allows(Priority.SPECULATIVE, now), room.allows(Priority.PARTIAL, now))
+        if load != self._load:
+            self._load = load
+            self._tell(load)
 
     def _wake(self) -> None:
         if not self._over:
@@ -253,16 +225,16 @@ class CallSession:
         leg_id = self.offer.leg_id
         match output:
             case turn.Greet(turn=number, resumed=resumed):
-                self._start(number, self._greet(resumed))
-            case turn.Transcribe():
-                task = asyncio.create_task(self._transcribe(output))
-                self._transcriptions[output.revision] = task
-                task.add_done_callback(lambda _: self._transcriptions.pop(output.revision, None))
-            case turn.DropTranscript(revision=revision):
-                if task_ := self._transcriptions.pop(revision, None):
-                    task_.cancel()
+                self._start(AnsweredTurn(number), self._greet(resumed))
+            case (
+                turn.Transcribe() | turn.DropTranscript() | turn.TranscribePartial() | turn.DropPartial()
+                | turn.ScoreTurn() | turn.DropScore()
+            ):  # fmt: skip
+                self._listen(output)
             case turn.StartReply():
                 self._start_reply(output)
+            case turn.CommitReply():
+                self._commit_reply(output)
             case turn.CancelReply(reopen=reopen):
                 self._cancel_reply(reopen=reopen)
             case turn.PausePlayout():
@@ -271,10 +243,16 @@ class CallSession:
                 self._services.send(leg.Resume(leg_id))
             case turn.StopPlayout():
                 self._services.send(leg.Stop(leg_id))
+            case turn.FillSilence():
+                self._aside(self._say_all([self._services.agent.phrases.thinking], Role.FILLER))
             case turn.PromptSilence(turn=number):
-                self._start(number, self._say_all([self._dialogue.silence_prompt()], Role.PROMPT))
+                self._start(
+                    AnsweredTurn(number), self._say_all([self._dialogue.silence_prompt()], Role.PROMPT)
+                )
             case turn.SpeakHandOffFailure(turn=number):
-                self._start(number, self._run(self._dialogue.transfer_failed(self._transfer_failure)))
+                self._start(
+                    AnsweredTurn(number), self._run(self._dialogue.transfer_failed(self._transfer_failure))
+                )
             case turn.Farewell(turn=number, reason=reason):
                 self._farewell(number, reason)
             case turn.HangUpNow():
@@ -283,57 +261,118 @@ class CallSession:
             case _:
                 assert_never(output)
 
-    # ── speech in ────────────────────────────────────────────────────────────────────────────────
+    def _listen(
+        self,
+        output: turn.Transcribe | turn.DropTranscript | turn.TranscribePartial | turn.DropPartial
+        | turn.ScoreTurn | turn.DropScore,
+    ) -> None:  # fmt: skip
+        match output:
+            case turn.Transcribe():
+                self._hearing.transcribe(output)
+            case turn.DropTranscript(revision=revision):
+                self._hearing.drop("revision", revision)
+            case turn.TranscribePartial():
+                allowed = self._services.head_room.allows(Priority.PARTIAL, self._services.clock())
+                self._hearing.transcribe_partial(output, allowed=allowed)
+            case turn.DropPartial(partial=partial):
+                self._hearing.drop("partial", partial)
+            case turn.ScoreTurn():
+                self._hearing.score(output)
+            case turn.DropScore(probe=probe):
+                self._hearing.drop("probe", probe)
+            case _:
+                assert_never(output)
 
-    async def _transcribe(self, wanted: turn.Transcribe) -> None:
-        pad = _PAD_MS * self.offer.rate_hz // 1000
-        pcm = self._history.slice(wanted.start - pad, wanted.stop + pad)
-        try:
-            transcript = await self._services.stt.transcribe(
-                pcm, self.offer.rate_hz, hot_words=" ".join(self._services.agent.hot_words)
-            )
-        except ModelError as error:
-            _log.warning("stt_failed", extra={"error": type(error).__name__, "call": self.offer.call_id})
-            self._tell(turn.TranscriptFailed(wanted.revision))
-        else:
-            self._tell(turn.TranscriptReady(wanted.revision, transcript.text, transcript.confidence))
+    # ── while nobody waits ───────────────────────────────────────────────────────────────────────
+
+    def _prefill(self, partial: str = "") -> None:
+        """Have the embedded model read what is known already. vLLM caches prefixes by itself."""
+        answering = self._reply_task is not None and not self._reply_task.done()
+        if self._config.llm_adapter == "structured" and not answering:
+            self._stop_prefill()
+            self._prefill_task = asyncio.create_task(self._dialogue.prefill(partial))
+
+    def _stop_prefill(self) -> None:
+        if self._prefill_task is not None:
+            self._prefill_task.cancel()
+            self._prefill_task = None
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    def _tell_expectation(self, utterance_id: int) -> None:
+        """The words that ask for something begin to be heard: what the caller says now may answer them."""
+        said = next((u for u in self._output.utterances() if u.utterance_id == utterance_id), None)
+        if said is None:
+            return
+        question = said.text.rstrip(" \"'”’)").endswith("?")
+        if question or self._output.is_last(utterance_id):
+            expects = self._dialogue.expects()
+            digits = expects.digits if expects.kind == "digits" else 0
+            expected = Expected(digits=digits, brief=expects.kind == "yes_no")
+            self._tell(turn.ReplyAsks(said.turn, expected, question))
 
     # ── replies ──────────────────────────────────────────────────────────────────────────────────
 
-    def _start(self, number: int, work: Coroutine[Any, Any, None], *, told: _Turn | None = None) -> None:
-        """Begin reply ``number``; ``work`` is the coroutine that says it."""
+    def _start(self, told: AnsweredTurn, work: Coroutine[Any, Any, None], *, held: bool = False) -> None:
+        """Begin a reply; ``work`` is the coroutine that says it. ``held``: nothing of it before a commit."""
         self._record_turn(interrupted=True)
-        self._turn = told or _Turn(number, committed_at=self._services.clock())
-        self._output.begin(number)
-        self._reply_task = asyncio.create_task(self._guard(number, work), name=f"reply-{number}")
+        self._turn = told
+        self._committed = asyncio.Event()
+        if not held:
+            self._committed.set()
+        self._output.begin(told.number, held=held)
+        self._reply_task = asyncio.create_task(
+            self._guard(told.number, work, self._committed), name=f"reply-{told.number}"
+        )
 
     def _start_reply(self, wanted: turn.StartReply) -> None:
-        required = required_silence_ms(wanted.text, self._config.turns) * MS
-        told = _Turn(
-            wanted.turn,
-            heard=wanted.text,
-            source=wanted.source,
-            speech_stop_at=wanted.speech_stop_at,
-            silence_over_at=wanted.speech_stop_at + required,
-            committed_at=self._services.clock(),
-        )
-        if self._prefill_task is not None:
-            self._prefill_task.cancel()
+        self._stop_prefill()
+        told = AnsweredTurn(wanted.turn, heard=wanted.text, source=wanted.source, reopened=wanted.reopened)
         heard = Heard(wanted.text, wanted.source, wanted.confidence)
-        # What was said goes to the records ahead of its answer: an agent that takes over answers it. Nothing waits
-        # for the disk, so what was said in the last few milliseconds before a crash has to be said again.
-        self._snapshot(pending=heard)
-        self._start(wanted.turn, self._respond(heard), told=told)
+        silent_for_s = max(0, self._services.clock() - wanted.speech_stop_at) / 1e9
+        if wanted.speculative:
+            self._meter.take()
+        else:
+            self._time(told, wanted)
+            self._snapshot(pending=heard)
+        replies = self._respond(heard, silent_for_s=silent_for_s, speculative=wanted.speculative)
+        self._start(told, replies, held=wanted.speculative)
 
-    async def _guard(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+    def _commit_reply(self, wanted: turn.CommitReply) -> None:
+        """The caller is done: what was prepared is heard."""
+        told = self._turn
+        told.reopened = wanted.reopened
+        self._speculation.hit = True
+        self._time(told, wanted)
+        self._dialogue.commit_turn()
+        self._snapshot(pending=Heard(told.heard, told.source, wanted.confidence))
+        self._committed.set()
+        self._output.release()
+
+    def _time(self, told: AnsweredTurn, wanted: turn.StartReply | turn.CommitReply) -> None:
+        """The turn is over: keep its times, and what was prepared for it in vain."""
+        if told.source == "speech":
+            told.times = TurnTimes(
+                wanted.speech_stop_at, self._noticed_at, wanted.over_at, self._services.clock()
+            )
+        self._speculation.wasted_ms = dict(self._wasted_ms)
+        told.speculation, self._speculation = self._speculation, Speculation()
+        self._wasted_ms.clear()
+
+    async def _guard(self, number: int, work: Coroutine[Any, Any, None], committed: asyncio.Event) -> None:
         """The boundary of a call: whatever fails in a reply, the caller hears something sensible."""
         try:
             await work
         except Exception as error:
             _log.exception("reply_failed", extra={"error": type(error).__name__, "call": self.offer.call_id})
+            await committed.wait()
             self._output.begin(number)
             await self._say_all([self._dialogue.farewell("llm_error")], Role.CONTENT)
             await self._hand_off(HandOff("llm_error"))
+        await committed.wait()
         self._output.close()
 
     async def _greet(self, resumed: bool) -> None:
@@ -351,8 +390,11 @@ class CallSession:
         for text in texts:
             await self._output.say(text, role)
 
-    async def _respond(self, heard: Heard) -> None:
-        async with aclosing(self._dialogue.respond(heard, now=self._services.today())) as replies:
+    async def _respond(self, heard: Heard, *, silent_for_s: float = 0.0, speculative: bool = False) -> None:
+        answer = self._dialogue.respond(
+            heard, now=self._services.today(), silent_for_s=silent_for_s, speculative=speculative
+        )
+        async with aclosing(answer) as replies:
             async for reply in replies:
                 await self._take(reply)
 
@@ -361,7 +403,7 @@ class CallSession:
             await self._take(reply)
 
     async def _take(self, reply: Reply) -> None:
-        """Carry one item of a reply out."""
+        """Carry one item of a reply out; what takes effect waits until the turn is committed."""
         match reply:
             case Say(text=text, role=role, turn_class=turn_class, sources=sources):
                 if role == Role.CONTENT:
@@ -369,30 +411,20 @@ class CallSession:
                 self._turn.sources += [s for s in sources if s not in self._turn.sources]
                 await self._output.say(text, role)
             case HandOff():
+                await self._committed.wait()
                 await self._hand_off(reply)
             case EndCall():
+                await self._committed.wait()
                 self._turn.after = reply
                 self._tell(turn.ReplyCloses(self._turn.number))
             case EffectStarts():
+                await self._committed.wait()
                 self._turn.effects += 1
                 self._tell(turn.EffectStarted(self._turn.number))
             case ToolRan():
-                self._tool_ran(reply)
+                self._records.tool_ran(self._turn.number, reply)
             case _:
                 assert_never(reply)
-
-    def _tool_ran(self, ran: ToolRan) -> None:
-        self._write(
-            "tool",
-            turn=self._turn.number,
-            tool=ran.tool,
-            arguments=dict(ran.arguments),
-            provenance={name: origin.to_json() for name, origin in ran.provenance.items()},
-            idempotency_key=ran.idempotency_key,
-            outcome=ran.outcome,
-            result=dict(ran.result),
-            duration_ms=ran.duration_ms,
-        )
 
     async def _hand_off(self, wanted: HandOff) -> None:
         """Transfer once everything was said; where nobody can be reached, say so and go on."""
@@ -400,11 +432,12 @@ class CallSession:
             self._turn.after = wanted
             self._tell(turn.ReplyCloses(self._turn.number))
             return
-        self._write("transition", name="handoff_unconfigured", detail={"reason": wanted.reason})
+        self._records.transition("handoff_unconfigured", reason=wanted.reason)
         await self._run(self._dialogue.transfer_failed("unconfigured"))
 
     def _farewell(self, number: int, reason: turn.FarewellReason) -> None:
-        self._start(number, self._say_all([self._dialogue.farewell(reason.value)], Role.CONTENT))
+        words = self._dialogue.farewell(reason.value)
+        self._start(AnsweredTurn(number), self._say_all([words], Role.CONTENT))
         self.end_reason = reason.value
         helpless = reason in (turn.FarewellReason.SPEECH, turn.FarewellReason.NO_REPLY)
         to_person = helpless and bool(self._services.handoff_target)
@@ -413,10 +446,17 @@ class CallSession:
     def _cancel_reply(self, *, reopen: bool) -> None:
         if self._reply_task is not None:
             self._reply_task.cancel()
+            self._reply_task = None
         self._output.settle(self._services.clock())
         if reopen and not self._turn.effects:
             self._dialogue.undo_turn()
+            if self._committed.is_set() and self._output.heard():
+                # A few words of it were heard before the caller went on with the same turn.
+                self._record_turn(interrupted=True)
             self._turn.recorded = True
+            self._speculation.misses += 1
+            for kind, spent_ms in self._meter.take().items():
+                self._wasted_ms[kind] += spent_ms
         else:
             self._dialogue.played(self._output.heard())
             self._record_turn(interrupted=True)
@@ -435,14 +475,10 @@ class CallSession:
         self._dialogue.played(self._output.heard())
         self._record_turn(interrupted=False)
         self._snapshot(pending=None)
-        if self._config.llm_adapter == "structured":
-            # vLLM caches prefixes by itself; an embedded model is given the history while nobody waits for it.
-            if self._prefill_task is not None:
-                self._prefill_task.cancel()
-            self._prefill_task = asyncio.create_task(self._dialogue.prefill())
         match self._turn.after:
             case None:
                 self._tell(turn.ReplyDone(number))
+                self._prefill()
             case EndCall(reason=reason):
                 self.end_reason = self.end_reason or reason
                 self._services.send(leg.HangUp(self.offer.leg_id))
@@ -453,46 +489,14 @@ class CallSession:
 
     # ── records ──────────────────────────────────────────────────────────────────────────────────
 
-    def _write(self, op: str, **fields: Any) -> None:
-        self._services.journal.write(self.offer.call_id, op, fields)
-
     def _snapshot(self, *, pending: Heard | None) -> None:
-        waiting = None
-        if pending is not None:
-            waiting = {"text": pending.text, "source": pending.source, "confidence": pending.confidence}
-        self._write(
-            "snapshot",
-            state={
-                "version": 1,
-                "turn": self._machine.turn,
-                "dialogue": self._dialogue.snapshot(),
-                "pending": waiting,
-            },
-        )
+        """Keep the conversation for an agent that takes over; what was said goes ahead of its answer.
+
+        Nothing waits for the disk, so what was said in the last few milliseconds before a crash has to be said again.
+        """
+        self._records.snapshot(self._machine.turn, self._dialogue.snapshot(), pending)
 
     def _record_turn(self, *, interrupted: bool) -> None:
-        """Write the running turn's record, once."""
-        told = self._turn
-        if told.recorded:
-            return
-        told.recorded = True
-        stages: dict[str, int] = {}
-        if told.speech_stop_at and told.source == "speech":
-            stages = ledger(
-                speech_stop_at=told.speech_stop_at,
-                silence_over_at=told.silence_over_at,
-                committed_at=told.committed_at,
-                utterances=self._output.utterances(),
-            )
-        self._write(
-            "turn",
-            turn=told.number,
-            revision=0,
-            heard=told.heard,
-            said=self._output.heard(),
-            turn_class=told.turn_class,
-            interrupted=interrupted,
-            sources=told.sources,
-            ledger=stages,
+        self._records.turn(
+            self._turn, self._output.heard(), self._output.utterances(), interrupted=interrupted
         )
-        self._services.on_turn(told.turn_class, stages, interrupted)

@@ -46,6 +46,8 @@ class AgentProcessConfig:
     voice: str = ""
     records_required: bool = True
     """Refuse new calls while they cannot be recorded."""
+    turn_detector: bool = True
+    """The speech worker has a turn detector."""
     heartbeat_ms: int = 250
     echo_cancellation: bool = True
     turns: TurnSettings = field(default_factory=TurnSettings)

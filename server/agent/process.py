@@ -11,8 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, assert_never
 
-from models.protocols import EchoCanceller, LanguageModel, SpeechToText, TextToSpeech, VoiceActivityDetector
-from server.agent.call_session import CallSession, SessionServices
+from models.protocols import (
+    EchoCanceller,
+    LanguageModel,
+    SpeechToText,
+    TextToSpeech,
+    TurnDetector,
+    VoiceActivityDetector,
+)
+from server.agent.call_session import CallSession
 from server.agent.config import AgentProcessConfig
 from server.agent.control_client import ControlClient, ControlRequestFailed
 from server.agent.echo_guard import EchoGuards
@@ -22,6 +29,7 @@ from server.agent.leg_client import LegClient
 from server.agent.lexicon import Lexicon
 from server.agent.phrases import PhraseBook
 from server.agent.pinned_model import PinnedModel, free_slot
+from server.agent.session_services import SessionServices
 from server.agent.status_report import StatusReport
 from server.agent.voice_activity import LegKey, VoiceActivity
 from server.dialogue.agent_file import Agent
@@ -46,6 +54,7 @@ class ProcessModels:
     vads: Mapping[int, VoiceActivityDetector]
     """Rate → detector."""
     stt: SpeechToText
+    turn_detector: TurnDetector | None
     tts: TextToSpeech
     llm: LanguageModel
     make_echo_canceller: Callable[[int], EchoCanceller] | None = None
@@ -235,6 +244,7 @@ class AgentProcess:
             handoff_target=self._config.handoff_target or self._agent.handoff.target,
             voice=self._voice,
             stt=self._models.stt,
+            turn_detector=self._models.turn_detector,
             tts=self._models.tts,
             phrases=self._phrases[offer.rate_hz],
             journal=self._journal,

@@ -42,7 +42,8 @@ class _Reply:
     utterances: list[Utterance] = field(default_factory=list)
     closed: bool = False
     """No further clause follows."""
-    audible: bool = False
+    quiet: bool = False
+    """All of it so far was played."""
     reported: bool = False
     failed: bool = False
     """The voice failed while the reply was held; nobody needs to know unless it is released."""
@@ -61,7 +62,8 @@ class SpeechOutput:
         voice: str,
         send: Callable[[leg.AgentMessage], None],
         clock: Callable[[], int],
-        on_audible: Callable[[int], None],
+        on_audible: Callable[[int, bool], None],
+        on_quiet: Callable[[int], None],
         on_done: Callable[[int], None],
         on_failure: Callable[[int], None],
         first_utterance_id: int = 1,
@@ -73,7 +75,8 @@ class SpeechOutput:
         self._voice = voice
         self._playout = HeldPlayout(send, rate_hz=rate_hz)
         self._clock = clock
-        self._on_audible, self._on_done, self._on_failure = on_audible, on_done, on_failure
+        self._on_audible, self._on_quiet = on_audible, on_quiet
+        self._on_done, self._on_failure = on_done, on_failure
         self._next_id = first_utterance_id
         self._reply = _Reply(0, closed=True, reported=True)
         self._queue: asyncio.Queue[Utterance] = asyncio.Queue(_MAX_CLAUSES)
@@ -154,6 +157,11 @@ class SpeechOutput:
         """Return the running or last reply's utterances."""
         return self._reply.utterances
 
+    def is_last(self, utterance_id: int) -> bool:
+        """Say whether no further clause follows this one."""
+        reply = self._reply
+        return reply.closed and bool(reply.utterances) and reply.utterances[-1].utterance_id == utterance_id
+
     def heard(self) -> str:
         """Return what the caller heard of the running or last reply."""
         parts = (utterance.heard() for utterance in self._reply.utterances)
@@ -175,12 +183,12 @@ class SpeechOutput:
         match mark.kind:
             case leg.MarkKind.STARTED:
                 utterance.started_at = mark.at_ns
-                if not self._reply.audible:
-                    self._reply.audible = True
-                    self._on_audible(utterance.turn)
+                self._reply.quiet = False
+                self._on_audible(utterance.turn, utterance.role is not Role.FILLER)
             case leg.MarkKind.FINISHED | leg.MarkKind.STOPPED:
                 utterance.over = True
                 self._report()
+                self._report_quiet()
             case leg.MarkKind.OVERFLOW:
                 _log.error("playout_overflow")
             case leg.MarkKind.PAUSED:
@@ -199,6 +207,12 @@ class SpeechOutput:
             return
         reply.reported = True
         self._on_done(reply.turn)
+
+    def _report_quiet(self) -> None:
+        reply = self._reply
+        if not reply.closed and not reply.quiet and all(u.over for u in reply.utterances):
+            reply.quiet = True
+            self._on_quiet(reply.turn)
 
     # ── synthesis ────────────────────────────────────────────────────────────────────────────────
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol, assert_never
 
 from server.turns.pauses import PauseHabit
 from server.turns.settings import TurnSettings
-from server.turns.transcript_cues import Completeness, completeness, words
+from server.turns.transcript_cues import Completeness, completeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +126,6 @@ def _certainty(score: float) -> float:
     return min(1.0, max(0.0, (score - 0.15) / 0.55))
 
 
-__all__ = [
-    "Cues",
-    "Endpointing",
-    "Expected",
-    "FixedSilence",
-    "FusedSilence",
-    "TranscriptSilence",
-    "endpointing",
-    "words",
-]
-
 _STRATEGIES: Final = ("fused", "transcript", "fixed")
 
 
@@ -164,9 +153,3 @@ def fused(settings: TurnSettings, **changed: float) -> FusedSilence:
         )
     }  # fmt: skip
     return FusedSilence(**{**lengths, **changed})  # type: ignore[arg-type]
-
-
-def required_silence_ms(text: str, settings: TurnSettings) -> int:
-    """Return the silence after which a turn with this transcript is over, by its words alone."""
-    by_words = TranscriptSilence(settings.endpoint_silence_ms, settings.unfinished_silence_ms)
-    return by_words.required_silence_ms(Cues(text))

@@ -430,18 +430,21 @@ class TurnMachine:
             self._farewell(FarewellReason.TURNS, now)
             return
         self._caller_turns += 1
+        over_at = self._listener.over_at(turn) if turn is not None else now
         if self._reply.speculative and turn is not None:
             reply = self._reply
             reply.speculative, reply.began_at, reply.progress_at = False, now, now
             self._floor_taken(reply)
-            self._outputs.append(CommitReply(self.turn, turn.confidence, turn.stopped_at, turn.reopened))
+            self._outputs.append(
+                CommitReply(self.turn, turn.confidence, turn.stopped_at, over_at, turn.reopened)
+            )
             return
         self._begin_reply(now, answers=turn, text=text)
         confidence, stopped_at, reopened = (
             (turn.confidence, turn.stopped_at, turn.reopened) if turn else (1.0, now, 0)
         )
         self._outputs.append(
-            StartReply(self.turn, text, source, confidence, stopped_at, speculative=False, reopened=reopened)
+            StartReply(self.turn, text, source, confidence, stopped_at, over_at, reopened=reopened)
         )
 
     # ── the agent ────────────────────────────────────────────────────────────────────────────────
@@ -511,8 +514,8 @@ class TurnMachine:
                     self.state = State.SPEAKING
             case ReplyQuiet():
                 reply.quiet_since = now
-            case ReplyAsks(expected=expected):
-                reply.asks, self._listener.expected = True, expected
+            case ReplyAsks(expected=expected, question=question):
+                reply.asks, self._listener.expected = question, expected
             case EffectStarted():
                 reply.reopenable = False
             case ReplyDone():

@@ -91,10 +91,12 @@ class ReplyQuiet:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAsks:
-    """The running reply puts a question, for which this kind of answer is expected."""
+    """What the running reply is waiting for, told when the words that ask for it begin to be heard."""
 
     turn: int
     expected: Expected = field(default_factory=Expected)
+    question: bool = True
+    """It is put as a question, to which "mm-hmm" is an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ class StartReply:
     source: Literal["speech", "dtmf"]
     confidence: float
     speech_stop_at: int
+    over_at: int = 0
+    """When the silence had lasted long enough to end the turn."""
     speculative: bool = False
     reopened: int = 0
     """How often this turn of the caller was reopened."""
@@ -241,6 +245,7 @@ class CommitReply:
     turn: int
     confidence: float
     speech_stop_at: int
+    over_at: int = 0
     reopened: int = 0
 
 

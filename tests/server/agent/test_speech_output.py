@@ -42,6 +42,7 @@ class Door:
         self.arrived = asyncio.Event()
         self.done: list[int] = []
         self.audible: list[int] = []
+        self.quiet: list[int] = []
         self.failed: list[int] = []
         self.phrases = PhraseBook(directory, voice="", rate_hz=rate_hz, lexicon=lexicon)
         self.output = SpeechOutput(
@@ -52,7 +53,8 @@ class Door:
             voice="",
             send=self.take,
             clock=lambda: self.now,
-            on_audible=self.audible.append,
+            on_audible=lambda number, _content: self.audible.append(number),
+            on_quiet=self.quiet.append,
             on_done=self.done.append,
             on_failure=lambda turn: (self.failed.append(turn), self.arrived.set()),  # type: ignore[func-returns-value, arg-type]
         )

@@ -81,10 +81,6 @@ class Call:
         self.seen += outputs
         return outputs
 
-    def seen_stop(self) -> int:
-        """When the caller was last told to have stopped."""
-        return self.stopped_at
-
     def offset(self) -> int:
         return self.now // MS * 8
 
@@ -130,7 +126,8 @@ def test_a_turn_is_transcribed_early_and_answered_when_the_silence_has_lasted() 
     wanted = transcribe_in(call.wait(200))
     assert call.tell(TranscriptReady(wanted.revision, "What are your hours on Saturday?", 0.9)) == []
     outputs = call.wait(400)
-    assert outputs == [StartReply(2, "What are your hours on Saturday?", "speech", 0.9, stopped_at)]
+    over_at = stopped_at + SETTINGS.endpoint_silence_ms * MS
+    assert outputs == [StartReply(2, "What are your hours on Saturday?", "speech", 0.9, stopped_at, over_at)]
 
 
 def test_a_late_transcript_is_answered_at_once() -> None:
