@@ -256,7 +256,8 @@ class Supervisor:
     async def _spawn(
         self, name: str, command: list[str], on_line: Callable[[bytes], None] | None = None
     ) -> Child:
-        extra: Mapping[str, str] = {"PYTHONPATH": str(_TREE)} if name == "tts" else {}
+        # The code that this process runs, whatever else is installed; the voice's environment has none of it.
+        extra: Mapping[str, str] = {"PYTHONPATH": str(_TREE)}
         return await Child.start(
             name,
             command,

@@ -62,7 +62,8 @@ class Ear:
             voice="",
             send=self.take,
             clock=lambda: 1,
-            on_audible=lambda _: None,
+            on_audible=lambda _number, _content: None,
+            on_quiet=lambda _: None,
             on_done=lambda _: None,
             on_failure=lambda turn: pytest.fail(f"no voice in turn {turn}"),
         )

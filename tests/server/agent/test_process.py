@@ -90,7 +90,11 @@ async def running(tmp_path: Path, *, capacity: int) -> AsyncIterator[tuple[Agent
     )
     vad = ScriptedVad()
     models = ProcessModels(
-        vads={8000: vad}, stt=ScriptedSpeechToText(), tts=ScriptedTextToSpeech(), llm=ScriptedLanguageModel()
+        vads={8000: vad},
+        stt=ScriptedSpeechToText(),
+        turn_detector=None,
+        tts=ScriptedTextToSpeech(),
+        llm=ScriptedLanguageModel(),
     )
     process = AgentProcess(config, load_agent(SAMPLE_AGENT), models)
     stop = asyncio.Event()
