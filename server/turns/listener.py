@@ -111,7 +111,12 @@ class Listener:
     def take_transcript(self, event: TranscriptReady | TranscriptFailed) -> bool:
         """Take the words of the turn; return False where they are of an earlier revision."""
         turn = self.turn
-        if turn is None or turn.revision != event.revision or turn.transcript is not None:
+        if (
+            turn is None
+            or not turn.revision
+            or turn.revision != event.revision
+            or turn.transcript is not None
+        ):
             return False
         if isinstance(event, TranscriptReady):
             turn.transcript, turn.confidence = event.text, event.confidence
