@@ -99,6 +99,7 @@ async def running(tmp_path: Path, *, capacity: int) -> AsyncIterator[dict[str, D
     models = ProcessModels(
         vads=vads,
         stt=ScriptedSpeechToText(),
+        turn_detector=None,
         tts=ScriptedTextToSpeech(ms_per_character=5),
         llm=ScriptedLanguageModel(),
     )
