@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +122,15 @@ class Voice:
             if float(np.abs(np.concatenate(list(self._samples(frames))) - whole).max()) < _EXACT:
                 return
         self._context = 0
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Make every clause at once while this lasts, for a comparison."""
+        context, self._context = self._context, 0
+        try:
+            yield
+        finally:
+            self._context = context
 
     def speak(self, clause: str) -> Iterator[Piece]:
         """Yield the clause piece by piece; whoever stops asking saves the rest of the work."""

@@ -38,11 +38,16 @@ def digest_of(path: Path) -> str:
 def write(path: Path, rate_hz: int, audio: Rendered) -> None:
     """Write a sentence; readers see the old file or the new one. Raises ``OSError``."""
     head = json.dumps({"rate_hz": rate_hz, "ends": list(audio.ends), "crc32": zlib.crc32(audio.pcm)}).encode()
+    replace(path, _MAGIC + struct.pack(">I", len(head)) + head + audio.pcm)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, whoever else writes it. Raises ``OSError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + struct.pack(">I", len(head)) + head + audio.pcm)
+            file.write(content)
         Path(partial).replace(path)
     except OSError:
         Path(partial).unlink(missing_ok=True)

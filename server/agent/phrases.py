@@ -89,8 +89,8 @@ class PhraseBook:
 
     async def render(self, texts: Iterable[str], tts: TextToSpeech) -> None:
         """Pin each of ``texts``, from disk or synthesised. Raises :class:`ModelError` if the voice fails."""
-        self._identity = await tts.identity(self._voice) if isinstance(tts, IdentifiedVoice) else ""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._identity = await self._identify(tts)
         pinned: dict[str, Rendered] = {}
         for text in dict.fromkeys(text for text in texts if text):
             digest = self._digest(text)
@@ -105,6 +105,22 @@ class PhraseBook:
         )
         self._kept = OrderedDict((phrase_file.digest_of(path), audio) for path, audio in files)
         self._kept_bytes = sum(len(audio.pcm) for audio in self._kept.values())
+
+    async def _identify(self, tts: TextToSpeech) -> str:
+        """Ask the voice who it is. One that is down is taken for the one of last time: its phrases are needed the more."""
+        if not isinstance(tts, IdentifiedVoice):
+            return ""
+        name = hashlib.sha256(self._voice.encode()).hexdigest()[:16]
+        note = self._directory / f"{name}.voice"
+        try:
+            identity = await tts.identity(self._voice)
+        except ModelError:
+            try:
+                return await asyncio.to_thread(note.read_text)
+            except OSError:
+                return ""
+        await asyncio.to_thread(phrase_file.replace, note, identity.encode())
+        return identity
 
     async def _synthesise(self, tts: TextToSpeech, text: str) -> Rendered:
         return await _whole(tts, text, voice=self._voice, rate_hz=self.rate_hz, lexicon=self.lexicon)

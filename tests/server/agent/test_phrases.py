@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import WorkerUnavailable
 from server.agent import phrase_file
 from server.agent.lexicon import Lexicon
 from server.agent.phrases import PhraseBook
@@ -26,11 +27,14 @@ def anyio_backend() -> str:
 
 @dataclass
 class NamedVoice(ScriptedTextToSpeech):
-    """A voice that says which it is."""
+    """A voice that says which it is, unless it is down."""
 
     name: str = "one"
+    down: bool = False
 
     async def identity(self, voice: str = "") -> str:  # noqa: ARG002
+        if self.down:
+            raise WorkerUnavailable("down")
         return self.name
 
 
@@ -74,6 +78,14 @@ async def test_another_voice_rate_or_pronunciation_is_another_sound(tmp_path: Pa
     assert len(tts.spoken) == 5
     await book(tmp_path).render(["Hello GP."], tts)
     assert len(tts.spoken) == 5
+
+
+async def test_the_phrases_of_a_voice_that_is_down_are_there(tmp_path: Path) -> None:
+    tts = NamedVoice()
+    await book(tmp_path).render(["Hello."], tts)
+    again = book(tmp_path)
+    await again.render(["Hello."], NamedVoice(down=True, failures=[WorkerUnavailable("down")]))
+    assert again.find("Hello.") is not None
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed", "other"])
