@@ -197,6 +197,8 @@ class TurnTakingSettings(Section):
     """Turns of one call, then farewell."""
     max_call_s: PositiveInt = 1_200
     """Length of one call, then farewell."""
+    trace_directory: OwnerPath | None = None
+    """Each call's turn taking is written here, **with what the caller said**, to be replayed and tuned by. Empty: nowhere."""
 
 
 class LoadSettings(Section):

@@ -173,8 +173,9 @@ def _agent(settings: Settings, identity: AgentIdentity, run: Path, llm_base_url:
         knowledge_collection=settings.knowledge.collection or identity.collection,
         voice=identity.voice,
         records_required=settings.records.required,
+        trace_directory=str(settings.turns.trace_directory or ""),
         turn_detector=bool(settings.speech.turn_model or settings.speech.turn_model_path),
-        turns=TurnSettings(**settings.turns.model_dump(exclude={"echo_cancellation"})),
+        turns=TurnSettings(**settings.turns.model_dump(exclude={"echo_cancellation", "trace_directory"})),
         echo_cancellation=settings.turns.echo_cancellation == "auto",
         head_room=_head_room(settings, cores=len(os.sched_getaffinity(0))),
     )

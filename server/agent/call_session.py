@@ -23,6 +23,7 @@ from server.agent.ledger import Speculation, TurnTimes
 from server.agent.metered import Meter, MeteredDetector, MeteredModel, MeteredRecogniser, MeteredVoice
 from server.agent.session_services import SessionServices
 from server.agent.speech_output import SpeechOutput
+from server.agent.trace_file import TraceFile
 from server.agent.voice_activity import Judgement, window_samples
 from server.dialogue.engine import Dialogue
 from server.dialogue.replies import EffectStarts, EndCall, HandOff, Heard, Reply, Role, Say, ToolRan
@@ -53,6 +54,8 @@ class CallSession:
         talk = replace(services.dialogue, llm=MeteredModel(services.dialogue.llm, self._meter))
         self._dialogue = Dialogue(services.agent, talk, call_id=offer.call_id)
         self._machine = TurnMachine(self._config.turns, rate_hz=offer.rate_hz)
+        self._trace = TraceFile(self._config.trace_directory, offer.call_id)
+        self._trace.begin(self._config.turns, rate_hz=offer.rate_hz, last_turn=0)
         self._segmenter = Segmenter(
             self._config.turns, rate_hz=offer.rate_hz, window_samples=window_samples(offer.rate_hz)
         )
@@ -116,6 +119,7 @@ class CallSession:
             self._machine = TurnMachine(
                 self._config.turns, rate_hz=self.offer.rate_hz, last_turn=snapshot["turn"]
             )
+            self._trace.begin(self._config.turns, rate_hz=self.offer.rate_hz, last_turn=snapshot["turn"])
             if pending := snapshot.get("pending"):
                 self._pending = Heard(pending["text"], pending["source"], pending["confidence"])
         self._tell(turn.CallUp(resumed=True))
@@ -135,7 +139,7 @@ class CallSession:
                 self._tell(turn.SpeechStart(offset, self._spoke_over_at))
             case SegmentStop(offset=offset):
                 self._tell_load()
-                self._noticed_at = self._services.clock()
+                self._noticed_at, self._spoke_over_at = self._services.clock(), None
                 lag = _LAG_MS * self.offer.rate_hz // 1000
                 ended = self._history.last_audible(max(0, offset - lag), offset)
                 self._stop_prefill()
@@ -184,6 +188,7 @@ class CallSession:
             if task is not None:
                 task.cancel()
         self._output.drop()
+        self._trace.close()
 
     # ── the machine ──────────────────────────────────────────────────────────────────────────────
 
@@ -192,7 +197,9 @@ class CallSession:
             return
         if isinstance(event, turn.PartialReady) and event.text:
             self._prefill(event.text)
-        self._machine.handle_input(event, self._services.clock())
+        now = self._services.clock()
+        self._trace.input(event, now)
+        self._machine.handle_input(event, now)
         self._pump()
 
     def _tell_load(self) -> None:
@@ -204,9 +211,12 @@ class CallSession:
             self._tell(load)
 
     def _wake(self) -> None:
-        if not self._over:
-            self._machine.handle_timeout(self._services.clock())
-            self._pump()
+        if self._over:
+            return
+        now = self._services.clock()
+        self._trace.input(None, now)
+        self._machine.handle_timeout(now)
+        self._pump()
 
     def _pump(self) -> None:
         """Do what the machine asks, then set the one timer."""
@@ -405,11 +415,11 @@ class CallSession:
     async def _take(self, reply: Reply) -> None:
         """Carry one item of a reply out; what takes effect waits until the turn is committed."""
         match reply:
-            case Say(text=text, role=role, turn_class=turn_class, sources=sources):
+            case Say(text=text, role=role, turn_class=turn_class, sources=sources, cacheable=cacheable):
                 if role == Role.CONTENT:
                     self._turn.turn_class = turn_class
                 self._turn.sources += [s for s in sources if s not in self._turn.sources]
-                await self._output.say(text, role)
+                await self._output.say(text, role, cacheable)
             case HandOff():
                 await self._committed.wait()
                 await self._hand_off(reply)

@@ -48,6 +48,8 @@ class AgentProcessConfig:
     """Refuse new calls while they cannot be recorded."""
     turn_detector: bool = True
     """The speech worker has a turn detector."""
+    trace_directory: str = ""
+    """Where each call's trace is written, with what the caller said; empty: nowhere."""
     heartbeat_ms: int = 250
     echo_cancellation: bool = True
     turns: TurnSettings = field(default_factory=TurnSettings)
