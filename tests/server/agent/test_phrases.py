@@ -111,9 +111,11 @@ async def test_what_was_used_longest_ago_goes_and_fixed_phrases_stay(tmp_path: P
     phrases = book(tmp_path, bytes_limit=5000)
     await phrases.render(["Fixed, and longer than the limit."], tts)
     for number in range(3):
+        before = set(files(tmp_path))
         phrases.keep(f"Sentence {number}.", Rendered(bytes(1600)))
-        await until(lambda wanted=number + 2: len(files(tmp_path)) == wanted)  # type: ignore[misc]
-        os.utime(files(tmp_path)[-1], (number, number))
+        await until(lambda before=before: len(set(files(tmp_path)) - before) == 1)  # type: ignore[misc]
+        (path,) = set(files(tmp_path)) - before
+        os.utime(path, (number, number))
     reader = book(tmp_path, bytes_limit=5000)
     await reader.render(["Fixed, and longer than the limit."], tts)
     oldest = files(tmp_path)[0]
