@@ -19,6 +19,8 @@ from models.protocols import ChatRequest, Usage
 
 _CONNECT_TIMEOUT_S: Final = 2.0
 _CLOSE_TIMEOUT_S: Final = 1.0
+_KEPT_OPEN_S: Final = 3.0
+"""How long an idle connection is used again: less than the 5 s after which llama.cpp closes it."""
 _ERROR_TEXT_LIMIT: Final = 300
 
 
@@ -45,7 +47,10 @@ class ChatClient:
         headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
         # trust_env: a proxy of the machine must never see a prompt.
         self._http = httpx.AsyncClient(
-            headers=headers, timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S), trust_env=False
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(keepalive_expiry=_KEPT_OPEN_S),
+            trust_env=False,
         )
 
     async def close(self) -> None:
@@ -84,10 +89,9 @@ class ChatClient:
         """
         endpoint = self.endpoint
         deadline = asyncio.get_running_loop().time() + endpoint.first_token_timeout_s
-        request = self._http.build_request("POST", f"{endpoint.base_url}/chat/completions", json=body)
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._http.send(request, stream=True)
+                response = await self._send(body)
         except TimeoutError:
             raise LanguageModelTimeout(f"no answer within {endpoint.first_token_timeout_s} s") from None
         except httpx.HTTPError as error:
@@ -110,6 +114,14 @@ class ChatClient:
         finally:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await response.aclose()
+
+    async def _send(self, body: Mapping[str, Any]) -> httpx.Response:
+        """Send the request; once more where a kept connection was closed before it was answered."""
+        url = f"{self.endpoint.base_url}/chat/completions"
+        try:
+            return await self._http.send(self._http.build_request("POST", url, json=body), stream=True)
+        except httpx.RemoteProtocolError:
+            return await self._http.send(self._http.build_request("POST", url, json=body), stream=True)
 
     async def _line(self, lines: Any, deadline: float) -> str | None:
         try:

@@ -16,6 +16,7 @@ import time
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,35 @@ import soxr
 
 from models.fetch import verify
 from models.llm_client import LlmEndpoint
-from models.protocols import ChatMessage, ChatRequest, ReplyEnd, TextDelta, ToolSpec
+from models.llm_gate import GatedModel
+from models.protocols import ChatMessage, ChatRequest, LanguageModel, Priority, ReplyEnd, TextDelta, ToolSpec
 from models.speech_client import PiperClient, SpeechWorkerClient
 from models.structured_actions import StructuredActions
 from models.vad import SileroVad
+from server.agent.pinned_model import PinnedModel
+from server.dialogue.agent_file import load_agent
+from server.dialogue.engine import Dialogue, Services
+from server.dialogue.knowledge import NoKnowledge
+from server.dialogue.replies import Heard, Role, Say
+from server.dialogue.tools import open_tools
+from server.warm_prefix import system_message
 
 ROOT = Path(__file__).parents[1]
 CLIPS = Path("/usr/share/pocketsphinx/test/data/librivox")
 LLM = "qwen2.5-coder-1.5b"
 START_LIMIT_S = 120
 RULES = "Speak in short plain sentences, never read out links, and keep to what the caller asked about."
+CLINIC = ROOT / "server" / "samples" / "clinic"
+REMARKS = (
+    "I am a little nervous about coming to see you tomorrow.",
+    "My daughter has lost her favourite toy on the way this morning.",
+    "It is so very hot outside and I walked the whole way.",
+    "I'm calling from my car, so it may be a bit loud here.",
+    "My dog ran away this morning and I could not find him.",
+)
+"""What only the language model can answer."""
+UNHEARD_WORDS = 3
+"""Last words of a turn that no partial transcript held."""
 TOOL = ToolSpec("end_call", "End the call", {"type": "object", "properties": {}})
 
 
@@ -184,13 +204,82 @@ async def llm(url: str) -> None:
     await model.close()
 
 
-async def _cancel(model: StructuredActions, request: ChatRequest, http: httpx.AsyncClient) -> float:
-    async def consume() -> None:
-        async with aclosing(model.reply(request)) as items:
-            async for _ in items:
-                pass
+async def first_clause(url: str, folder: Path) -> None:
+    """From a turn's transcript to the first clause for the voice, as a call goes: with the sample agent's dialogue."""
+    model = GatedModel(StructuredActions(LlmEndpoint(f"{url}/v1", first_token_timeout_s=60)), slots=2)
+    agent = load_agent(CLINIC)
+    tools = open_tools(
+        CLINIC, agent.tools.module, folder / "tools.db", today=datetime.now().astimezone().date()
+    )
+    services = Services(PinnedModel(model, 0), NoKnowledge(), tools)
+    for what, partial in (("words not prefilled", False), ("prefilled partial", True)):
+        times = []
+        for number, remark in enumerate(REMARKS):
+            dialogue = Dialogue(agent, services, call_id=f"bench-{number}")
+            await _turn(dialogue, "I just had my lunch.")
+            await dialogue.prefill()
+            if partial:
+                await dialogue.prefill(" ".join(remark.split()[:-UNHEARD_WORDS]))
+            times.append(await _turn(dialogue, remark))
+        row(f"llm: first clause after transcript, {what}", times, f"{len(times)} turns of two exchanges")
+    tools.close()
+    await _beside_others(model)
 
-    task = asyncio.create_task(consume())
+
+async def _turn(dialogue: Dialogue, text: str) -> float:
+    """Say one thing; return the seconds until the first clause of the answer."""
+    began, first, said = time.monotonic(), 0.0, ""
+    async with aclosing(dialogue.respond(Heard(text), now=datetime.now().astimezone())) as replies:
+        async for reply in replies:
+            if isinstance(reply, Say) and reply.role is Role.CONTENT:
+                first, said = first or time.monotonic() - began, f"{said} {reply.text}".strip()
+    dialogue.played(said)
+    dialogue.commit_turn()
+    return first
+
+
+async def _beside_others(model: GatedModel) -> None:
+    """First word of a turn while the model reads for another call."""
+    system = ChatMessage("system", "You are a clinic's receptionist.")
+
+    async def first_word(text: str) -> float:
+        began = time.monotonic()
+        request = ChatRequest((system, ChatMessage("user", text)), (TOOL,), 16, slot=0)
+        async with aclosing(model.reply(request)) as items:
+            async for item in items:
+                if isinstance(item, TextDelta):
+                    return time.monotonic() - began
+        return time.monotonic() - began
+
+    await first_word("Hello there?")
+    alone = [await first_word(f"Hello, is this number {number}?") for number in range(4)]
+    row("LLM, first word, alone", alone)
+    for priority in (Priority.PARTIAL, Priority.SPECULATIVE):
+        times = []
+        for number in range(4):
+            read = ChatRequest(
+                (system, ChatMessage("user", f"{number} " + "word " * 400)),
+                (TOOL,),
+                8,
+                slot=1,
+                priority=priority,
+            )
+            other = asyncio.create_task(_consume(model, read))
+            await asyncio.sleep(0.7)
+            times.append(await first_word(f"And is this number {number}?"))
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+        row(f"LLM, first word beside another's {priority.name.lower()} reading", times)
+
+
+async def _consume(model: LanguageModel, request: ChatRequest) -> None:
+    async with aclosing(model.reply(request)) as items:
+        async for _ in items:
+            pass
+
+
+async def _cancel(model: StructuredActions, request: ChatRequest, http: httpx.AsyncClient) -> float:
+    task = asyncio.create_task(_consume(model, request))
     await asyncio.sleep(1.5)
     began = time.monotonic()
     task.cancel()
@@ -242,9 +331,17 @@ def bench_tts(cache: Path, folder: Path, python: Path) -> None:
 def bench_llm(cache: Path, folder: Path) -> None:
     """Start the LLM server and measure it."""
     ready = folder / "llm.ready"
-    config = {"model_path": str(verify(LLM, cache)), "port": 0, "ready_file": str(ready)}
+    config = {
+        "model_path": str(verify(LLM, cache)),
+        "port": 0,
+        "ready_file": str(ready),
+        "warm_prefixes": [system_message(load_agent(CLINIC))],
+        "state_directory": str(folder / "states"),
+    }
     with worker(Path(sys.executable), "models.llm_server", config, ready):
-        asyncio.run(llm(f"http://127.0.0.1:{json.loads(ready.read_text())['port']}"))
+        url = f"http://127.0.0.1:{json.loads(ready.read_text())['port']}"
+        asyncio.run(first_clause(url, folder))
+        asyncio.run(llm(url))
 
 
 if __name__ == "__main__":

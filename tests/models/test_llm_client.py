@@ -25,8 +25,10 @@ ASKED = ChatRequest((ChatMessage("system", "Clinic."), ChatMessage("user", "Bye"
 class Server:
     """Answers every request with the scripted events, then goes on or holds the line."""
 
-    def __init__(self, events: list[Any], *, status: int = 200, hold: bool = False) -> None:
-        self.events, self.status, self.hold = events, status, hold
+    def __init__(
+        self, events: list[Any], *, status: int = 200, hold: bool = False, silent_closes: int = 0
+    ) -> None:
+        self.events, self.status, self.hold, self.silent_closes = events, status, hold, silent_closes
         self.bodies: list[dict[str, Any]] = []
         self.gone = asyncio.Event()
         self.ended = asyncio.Event()
@@ -37,6 +39,12 @@ class Server:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.split("content-length: ")[1].split("\r\n")[0])
         self.bodies.append(json.loads(await reader.readexactly(length)))
+        if self.silent_closes:
+            self.silent_closes -= 1
+            writer.close()
+            await writer.wait_closed()
+            self.ended.set()
+            return
         writer.write(f"HTTP/1.1 {self.status} X\r\nConnection: close\r\n\r\n".encode())
         for event in self.events:
             writer.write(
@@ -92,6 +100,22 @@ def test_structured_words_are_streamed_and_the_begun_answer_is_sent() -> None:
         body = server.bodies[0]
         assert body["messages"][-1] == {"role": "assistant", "content": '{"'}
         assert (body["id_slot"], body["cache_prompt"], body["return_progress"]) == (1, True, True)
+
+    play(scene)
+
+
+def test_a_kept_connection_that_the_server_closed_is_made_anew_once() -> None:
+    async def scene() -> None:
+        server = Server([delta(content='say": "Hello."}'), b"[DONE]"], silent_closes=1)
+        async with running(server) as url:
+            model = StructuredActions(LlmEndpoint(url))
+            items = [item async for item in model.reply(ASKED)]
+            server.silent_closes = 2
+            with pytest.raises(LanguageModelUnavailable):
+                [item async for item in model.reply(ASKED)]
+            await model.close()
+        assert items[0] == TextDelta("Hello.")
+        assert len(server.bodies) == 4
 
     play(scene)
 
