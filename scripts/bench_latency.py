@@ -41,6 +41,7 @@ from scripts.bench_statistics import (
 )
 from scripts.softphone import CallRefused, Softphone
 from scripts.stack import Stack, free_port, running
+from server.agent.ledger import STAGES
 
 TARGETS_MS: Final = {"fixed": 450, "plain": 1000, "grounded": 1500, "tool": 450, "tool, filler first": 1000}
 """For the median of each class. A tool turn's own target is its filler's; one without a filler is a cached turn."""
@@ -60,6 +61,8 @@ class Results:
     content_gaps_ms: dict[str, list[float]] = field(default_factory=dict)
     """To the first content."""
     stages_ms: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    beside: dict[str, list[float]] = field(default_factory=dict)
+    """What ledgers tell besides the stages: whether a prepared reply was used, what preparing in vain took."""
     ledger_error_ms: list[float] = field(default_factory=list)
     """Wire gap less the ledger's sum: what the agent does not see."""
     turns: int = 0
@@ -90,22 +93,14 @@ def take_turn(results: Results, wire_gap_ms: float | None, rows: Sequence[dict[s
     results.gaps_ms.setdefault(name, []).append(wire_gap_ms)
     results.content_gaps_ms.setdefault(name, []).append(book["gap"] + unseen_ms)
     results.stages_ms.setdefault(name, []).append(stages(book))
+    for key in book.keys() - stages(book).keys() - set(_SUMS):
+        results.beside.setdefault(key, []).append(float(book[key]))
     return cut
 
 
 def stages(book: dict[str, Any]) -> dict[str, float]:
     """Return the stages of a ledger, in order: the entries that add up to its gap."""
-    found: dict[str, float] = {}
-    left = float(book["gap"])
-    for name, value in book.items():
-        if name in _SUMS or not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        # What follows once the gap is used up is told beside it (a speculation's cost, say) and is no part of it.
-        if left <= 0.5 and found:
-            break
-        found[name] = float(value)
-        left -= value
-    return found
+    return {name: float(book[name]) for name in STAGES if name in book}
 
 
 async def measure_call(
@@ -202,6 +197,10 @@ def figures_of(results: Results, over: str, load: dict[str, float]) -> dict[str,
             }
             for name, rows in results.stages_ms.items()
         },
+        "beside_the_stages_mean": {
+            name: round(sum(values) / max(1, len(results.ledger_error_ms)), 2)
+            for name, values in sorted(results.beside.items())
+        },
         "wire_less_ledger_ms": summarise(results.ledger_error_ms),
         "wire_less_ledger_spread_ms": spread(results.ledger_error_ms),
         "first_audio_ms": summarise(results.first_audio_ms),
@@ -255,6 +254,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
             f"wire gap less the ledger's sum: median {unseen.p50:.0f} ms, P95 {unseen.p95:.0f} ms, 95 % within"
             f" {figures['wire_less_ledger_spread_ms']:.0f} ms of the median (n = {unseen.n})"
         )
+    if figures["beside_the_stages_mean"]:
+        beside = ", ".join(f"{name} {value:g}" for name, value in figures["beside_the_stages_mean"].items())
+        console.print(f"beside the stages, mean of a turn: {beside}")
     first: Summary | None = figures["first_audio_ms"]
     if first is not None:
         console.print(

@@ -50,7 +50,7 @@ from tests.e2e.caller_lines import recorded
 
 TARGETS: Final = {"overhead_p50_ms": 90, "overhead_p95_ms": 150, "mb_per_call": 5}
 _RATE_HZ: Final = 8_000
-_SILENCE_STAGES: Final = ("silence", "detect", "endpoint")
+_SILENCE_STAGES: Final = ("detect", "endpoint")
 """Stages of the ledger in which the end of the turn is waited for."""
 _CALLS_PER_PROCESS: Final = 25
 _PAUSE_S: Final = 2.5

@@ -91,6 +91,15 @@ def latency(figures: Figures) -> list[str]:
         f"All turns: P50 {number(of(everything, 'p50'))} ms, P95 {number(of(everything, 'p95'))} ms (target ≤ 2000)."
         f" Wire gap less the ledger's sum: median {number(of(unseen, 'p50'))} ms, P95 {number(of(unseen, 'p95'))} ms;"
         f" 95 % lie within {number(figures['wire_less_ledger_spread_ms'])} ms of the median.",
+        *(
+            [
+                "Beside the stages, mean of a turn: "
+                + ", ".join(f"{name} {value:g}" for name, value in figures["beside_the_stages_mean"].items())
+                + "."
+            ]
+            if figures["beside_the_stages_mean"]
+            else []
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ from scripts.bench_lines import CONVERSATION, QUESTIONS
 from scripts.bench_statistics import write_figures
 from scripts.load_processes import number_of
 
-BOOK = {"silence": 300, "stt_wait": 20, "words": 10, "voice": 30, "playout": 15, "gap": 375}
+BOOK = {"detect": 80, "endpoint": 220, "stt_wait": 20, "words": 10, "voice": 30, "playout": 15, "gap": 375}
 LOAD = {
     "seconds": 60.0, "cores_busy": 1.2, "cores_busy_by_others": 0.1, "load_average_before": 0.5,
     "load_average_after": 1.5,
@@ -39,6 +39,14 @@ def test_a_turn_is_counted_in_its_class_with_what_the_agent_did_not_see() -> Non
     assert not take_turn(results, 450.0, [row("plain", BOOK)])
     assert results.gaps_ms == {"plain": [450.0]}
     assert results.ledger_error_ms == [75.0]
+
+
+def test_what_speculation_did_is_told_as_a_mean_of_all_turns() -> None:
+    results = Results()
+    take_turn(results, 450.0, [row("plain", {**BOOK, "speculation": 1, "wasted_stt_ms": 100})])
+    take_turn(results, 450.0, [row("plain", BOOK)])
+    beside = figures_of(results, "sip", LOAD)["beside_the_stages_mean"]
+    assert beside == {"speculation": 0.5, "wasted_stt_ms": 50.0}
 
 
 def test_a_turn_with_a_filler_is_a_class_of_its_own() -> None:
