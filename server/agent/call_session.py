@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, Literal, assert_never
@@ -400,10 +400,17 @@ class CallSession:
         for text in texts:
             await self._output.say(text, role)
 
-    async def _respond(self, heard: Heard, *, silent_for_s: float = 0.0, speculative: bool = False) -> None:
-        answer = self._dialogue.respond(
-            heard, now=self._services.today(), silent_for_s=silent_for_s, speculative=speculative
+    def _respond(
+        self, heard: Heard, *, silent_for_s: float = 0.0, speculative: bool = False
+    ) -> Coroutine[Any, Any, None]:
+        """Take the turn now, so that it can be committed or taken back before the first step of its answer."""
+        return self._take_all(
+            self._dialogue.respond(
+                heard, now=self._services.today(), silent_for_s=silent_for_s, speculative=speculative
+            )
         )
+
+    async def _take_all(self, answer: AsyncGenerator[Reply, None]) -> None:
         async with aclosing(answer) as replies:
             async for reply in replies:
                 await self._take(reply)
