@@ -84,7 +84,7 @@ def take_turn(results: Results, wire_gap_ms: float | None, rows: Sequence[dict[s
     row = rows[-1] if rows else None
     # More than one turn for one line means that it was cut, whether or not the caller heard the answer to the first part.
     cut = len(rows) > 1
-    if cut or row is None or wire_gap_ms is None or not row["ledger"]:
+    if cut or row is None or wire_gap_ms is None or "gap" not in row["ledger"]:
         return cut
     book = row["ledger"]
     unseen_ms = wire_gap_ms - book.get("filler_gap", book["gap"])

@@ -100,7 +100,7 @@ def pair(
     if len(turns) != len(ledgers):
         return
     for (_, gap), book in zip(turns, ledgers, strict=True):
-        if gap is None or not book:
+        if gap is None or "gap" not in book:
             continue
         parts = stages(book)
         waited = sum(parts.pop(name, 0.0) for name in _SILENCE_STAGES)
