@@ -75,6 +75,10 @@ class Caller:
             if line not in self._spoken:
                 self._spoken[line] = trim(await synthesise_whole(self._tts, line, "", RATE_HZ))
 
+    def spoken(self, line: str) -> bytes:
+        """Return a line that was prepared, as PCM16."""
+        return self._spoken[line]
+
     async def say(self, line: str) -> int:
         """Say a line; return when its last speech sample was sent (ns)."""
         await self.prepare([line])

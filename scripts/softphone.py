@@ -90,6 +90,8 @@ class SoftphoneCall:
         self.sent: list[AudioPacket] = []
         self.keys: list[str] = []
         """Keys that the other side pressed."""
+        self.suppress_silence = False
+        """Send no packet while nothing is said, as telephones with silence suppression do (DTX)."""
 
     # ── what a person does ───────────────────────────────────────────────────────────────────────
 
@@ -213,6 +215,8 @@ class SoftphoneCall:
             if event is not None:
                 self._send(self._media.dtmf_payload_type, event.timestamp, event.payload, event.marker)
                 return
+        if self.suppress_silence and not self._outgoing:
+            return
         frame, done = self._outgoing.popleft() if self._outgoing else (bytes(FRAME_BYTES), None)
         self._send(self._media.payload_type, self._timestamp, codecs.encode(self._media.codec, frame), False)
         now = time.monotonic_ns()
