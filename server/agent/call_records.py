@@ -107,9 +107,10 @@ class CallRecords:
         if told.recorded:
             return
         told.recorded = True
-        stages = ledger(told.times, utterances) if told.times is not None else {}
-        if stages:
-            stages |= told.speculation.to_ledger()
+        stages: dict[str, int] = {}
+        if told.times is not None:
+            # Also where no content was heard: what was prepared in vain was paid for all the same.
+            stages = ledger(told.times, utterances) | told.speculation.to_ledger()
         if told.barge_in_ms is not None:
             stages["barge_in"] = told.barge_in_ms
         self.write(

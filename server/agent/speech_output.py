@@ -26,7 +26,7 @@ from sip import leg_protocol as leg
 __all__ = ["SpeechOutput", "Utterance"]
 
 _MAX_CLAUSES = 64
-_TTS_RETRIES = 10
+_TTS_RETRIES = 20
 _TTS_RETRY_S = 0.4
 """A killed voice worker is back within about 3 s."""
 
