@@ -100,6 +100,7 @@ bench: setup-test models
 	@$(BIN)/python -m scripts.bench_failover
 	@$(BIN)/python -m scripts.bench_load
 	@$(BIN)/python -m scripts.bench_models
+	@$(BIN)/python -m scripts.bench_echo
 
 bench-peer: setup-test models setup-peer
 	@$(BIN)/python -m scripts.bench_peer

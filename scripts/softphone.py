@@ -13,8 +13,11 @@ import secrets
 import socket
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
+
+import numpy as np
 
 from scripts.bad_network import BadNetwork, NetworkConditions
 from scripts.call_audio import AudioPacket, join, level_dbfs, write_stereo_wav
@@ -48,7 +51,15 @@ FRAME_BYTES: Final = 2 * FRAME_SAMPLES
 _RETRY_AFTER = re.compile(rb"^Retry-After:\s*(\d+)", re.IGNORECASE | re.MULTILINE)
 _URI = re.compile(r"sips?:(?:[^@]*@)?(\[[^\]]+\]|[^:;?]+)(?::(\d+))?")
 
-__all__ = ["AudioPacket", "CallRefused", "NetworkConditions", "ReferPolicy", "Softphone", "SoftphoneCall"]
+__all__ = [
+    "AudioPacket",
+    "CallRefused",
+    "Feedback",
+    "NetworkConditions",
+    "ReferPolicy",
+    "Softphone",
+    "SoftphoneCall",
+]
 
 
 class CallRefused(Exception):
@@ -59,6 +70,20 @@ class CallRefused(Exception):
         super().__init__(f"{status}" + (f", retry after {retry_after} s" if retry_after is not None else ""))
         self.status = status
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is heard comes back into the microphone: so much quieter, so much later."""
+
+    gain_db: float
+    delay_ms: float
+
+    def mix(self, frame: bytes, heard: bytes) -> bytes:
+        """Return a frame (PCM16) with what was heard added to it."""
+        echo = np.frombuffer(heard, "<i2") * 10 ** (self.gain_db / 20)
+        both: bytes = np.clip(np.frombuffer(frame, "<i2") + echo, -32768, 32767).astype("<i2").tobytes()
+        return both
 
 
 class SoftphoneCall:
@@ -72,6 +97,9 @@ class SoftphoneCall:
         self._local = local
         self._media: NegotiatedMedia | None = None
         self._network = BadNetwork(phone.network) if phone.network else None
+        self._feedback = phone.feedback
+        self._fed_back = 0
+        """Received packets that were fed back."""
         self._outgoing: deque[tuple[bytes, asyncio.Future[int] | None]] = deque()
         self._keys = EventSender(FRAME_SAMPLES)
         self._heard_keys = EventReceiver(RATE_HZ)
@@ -218,11 +246,22 @@ class SoftphoneCall:
         if self.suppress_silence and not self._outgoing:
             return
         frame, done = self._outgoing.popleft() if self._outgoing else (bytes(FRAME_BYTES), None)
-        self._send(self._media.payload_type, self._timestamp, codecs.encode(self._media.codec, frame), False)
         now = time.monotonic_ns()
+        if self._feedback is not None:
+            frame = self._with_feedback(frame, self._feedback, now)
+        self._send(self._media.payload_type, self._timestamp, codecs.encode(self._media.codec, frame), False)
         self.sent.append(AudioPacket(now, self._timestamp, frame))
         if done is not None and not done.done():
             done.set_result(now)
+
+    def _with_feedback(self, frame: bytes, feedback: Feedback, now: int) -> bytes:
+        if self._fed_back == len(self.received):
+            return frame
+        heard = self.received[self._fed_back]
+        if heard.at_ns + feedback.delay_ms * 1_000_000 > now or len(heard.pcm) != len(frame):
+            return frame
+        self._fed_back += 1
+        return feedback.mix(frame, heard.pcm)
 
     def _send(self, payload_type: int, timestamp: int, payload: bytes, marker: bool) -> None:
         assert self._media is not None
@@ -278,6 +317,8 @@ class Softphone:
         self._host = local_host
         self._codec = Codec[codec]
         self.network = network
+        self.feedback: Feedback | None = None
+        """Set before dialling: an echo of what is heard."""
         self.port = int(sock.getsockname()[1])
         self._user_agent = UserAgent(
             UserAgentConfig(local=Address(local_host, self.port), user="caller", product="softphone"),

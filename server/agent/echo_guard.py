@@ -42,7 +42,12 @@ _RESIDUE_OF_ECHO: Final = 0.15
 _PURE_LIKENESS: Final = 0.6
 _NEAR_LIKENESS: Final = 0.5
 """Below it the caller is so much louder than the echo that nothing need be taken out, which is kinder to the words."""
+_NEAR_SHARE: Final = 0.3
+_SHARE_WEIGHT: Final = 0.3
+"""Of a tick in the running mean of the share of energy that is left."""
 _LAG_SEARCH_MS: Final = 2
+_SEARCH_TICKS: Final = 10
+"""The delay is looked for anew so often: two clocks drift apart by some samples a minute."""
 
 
 class EchoGuard:
@@ -69,7 +74,9 @@ class EchoGuard:
         """Sample offset at which the canceller began."""
         self._lag = 0
         """Samples by which the echo is late."""
+        self._watched = 0
         self._likeness = 0.0
+        self._share = 1.0
         self._near = False
         """The caller speaks so loudly over the echo that nothing is taken out."""
         self._clean_ms = 0.0
@@ -162,18 +169,27 @@ class EchoGuard:
             return LegAudio(audio.leg_id, offset, b"")
         capture = _array(pcm)
         cleaned = canceller.cancel(capture, self._reference(offset, offset + usable))
-        self._watch(capture, offset + usable)
+        self._watch(capture, cleaned, offset + usable)
         return LegAudio(audio.leg_id, offset, pcm if self._near else cleaned.tobytes())
 
     def _reference(self, start: int, stop: int) -> NDArray[np.int16]:
         delay = self._base - self._shift
         return _array(self.reference.slice(start + delay, stop + delay))
 
-    def _watch(self, capture: NDArray[np.int16], end: int) -> None:
+    def _watch(self, capture: NDArray[np.int16], cleaned: NDArray[np.int16], end: int) -> None:
         """Follow the echo's delay and weight; rest once the agent was audible for long and nothing came back."""
-        search = self._rate_hz * _LAG_SEARCH_MS // 1000
+        self._watched += 1
+        searching = self._watched % _SEARCH_TICKS == 0
+        search = self._rate_hz * _LAG_SEARCH_MS // 1000 if searching else 0
         self._likeness, lag = self._compare(end, max(0, self._lag - search), self._lag + search)
-        self._near = self._likeness < _NEAR_LIKENESS
+        # At first the canceller takes out more than the echo; once it has learned, what it leaves is better evidence
+        # than likeness, which a room with much reverberation lowers.
+        share = float(np.square(cleaned, dtype=np.float64).sum()) / (
+            float(np.square(capture, dtype=np.float64).sum()) + 1.0
+        )
+        self._share += _SHARE_WEIGHT * (share - self._share)
+        learned = end - self._begun >= self._rate_hz * _LEARN_MS // 1000
+        self._near = self._likeness < _NEAR_LIKENESS and (not learned or self._share > _NEAR_SHARE)
         if self._likeness >= _ECHO_LIKENESS:
             self._lag = lag
             self._clean_ms = 0.0

@@ -169,3 +169,23 @@ def test_switched_off_nothing_is_touched() -> None:
     assert guards.open(("sip", 1), 8000, sent.append) == sent.append
     audio = LegAudio(1, 0, bytes(320))
     assert guards.hear(("sip", 1), 1, audio) is audio
+
+
+def test_a_leg_of_16_khz_is_guarded_as_well() -> None:
+    samples = np.repeat(np.frombuffer(AGENT, "<i2"), 2).astype("<i2")[: 16_000 * 4]
+    speech, frame = samples.tobytes(), 640
+    guard = EchoGuard(16_000, WebRtcEchoCanceller)
+    guard.play(Play(1, 1, speech, True))
+    raw, clean = b"", b""
+    for tick in range(199):
+        lag = 7
+        echo = speech[(tick - lag) * frame : (tick - lag + 1) * frame] if tick >= lag else b""
+        pcm = (np.frombuffer(echo.ljust(frame, b"\0"), "<i2") // 3).astype("<i2").tobytes()
+        heard = guard.hear(tick, LegAudio(1, tick * 320, pcm, 1, (tick + 1) * 320))
+        if tick == 40:
+            assert guard.believe((tick + 1) * 320 - 512, 0.9) == 0.0
+            assert guard.active
+        if tick > 100:
+            raw, clean = raw + pcm, clean + heard.pcm
+    before, after = (np.mean(np.square(np.frombuffer(pcm, "<i2").astype(float))) for pcm in (raw, clean))
+    assert 10 * np.log10(before / after) > 12
