@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 import soxr
+from rich.progress import Progress
 
 from scripts import pause_corpus_phrases as phrases
 from scripts.pause_corpus_audio import (
@@ -34,7 +35,10 @@ from scripts.pause_corpus_audio import (
     trimmed,
     without_commas,
 )
-from server.tuning.corpus import RATE_HZ, Entry, Join, Speech, put_together
+from server.tuning.corpus import RATE_HZ, Entry, Join, Speech, load_corpus, put_together
+from server.tuning.heard_json import write_heard
+from server.tuning.local_models import LocalModels
+from server.turns.settings import TurnSettings
 from sip import codecs
 from sip.offer_answer import Codec
 
@@ -332,6 +336,22 @@ def make(folder: Path, rate_hz: int) -> list[Entry]:
     return entries
 
 
+def hear(folder: Path) -> None:
+    """Write what the real models hear in the corpus into ``heard.jsonl``: the unit tests try strategies on it."""
+    models = LocalModels(
+        VOICE.parents[1],
+        stt="whisper-base",
+        language="en",
+        threads=2,
+        cache=VOICE.parents[2] / "tuning.jsonl",
+    )
+    recordings = load_corpus(folder)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("listening", total=len(recordings))
+        heard = list(models.hear(recordings, TurnSettings(), lambda: progress.advance(task)))
+    write_heard(folder / "heard.jsonl", heard)
+
+
 def main() -> None:
     """Make the corpus and say what is in it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -339,7 +359,13 @@ def main() -> None:
     parser.add_argument(
         "--rate-hz", type=int, choices=(8_000, 16_000), default=8_000, help="16000: speech alone"
     )
+    parser.add_argument(
+        "--hear", action="store_true", help="have the models listen to what is there, and note it"
+    )
     options = parser.parse_args()
+    if options.hear:
+        hear(options.into)
+        return
     for old in (options.into / "speech").glob("*"):
         old.unlink()
     entries = make(options.into, options.rate_hz)

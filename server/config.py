@@ -158,7 +158,7 @@ class TurnTakingSettings(Section):
     endpointing: Literal["fused", "transcript", "fixed"] = "fused"
     """What ends a turn: words, sound and habit together, the words only, or a silence of one length."""
     patience: Annotated[float, Field(gt=0, le=4)] = 1.0
-    """Stretches all silences of ``fused``: below 1 answers sooner and cuts more callers off (``landline tune``)."""
+    """``fused``: below 1 answers sooner what sounds sure, and cuts more callers off; above 1 stretches every silence."""
     endpoint_silence_ms: PositiveInt = 450
     """``transcript`` and ``fixed``: silence that ends a turn which sounds finished."""
     unfinished_silence_ms: PositiveInt = 1200

@@ -130,7 +130,7 @@ def _write_json(path: Path, found: Sequence[Point], heard: Sequence[HeardTurn], 
 def _print(console: Any, found: Sequence[Point], chosen: Point | None, cut_offs: float, into: Path) -> None:
     from rich.table import Table
 
-    table = Table("strategy", "setting", "turns cut", "pauses cut", "P50", "P90", "not ended")
+    table = Table("strategy", "setting", "turns cut", "not mended", "pauses cut", "P50", "P90", "not ended")
     for point in found:
         took = point.summary
         mark = " *" if point.current else " <" if point is chosen else ""
@@ -138,12 +138,14 @@ def _print(console: Any, found: Sequence[Point], chosen: Point | None, cut_offs:
             point.setting.strategy,
             point.setting.label + mark,
             f"{100 * took.cut_share:.1f} %",
+            f"{100 * took.spoken_over / max(1, took.turns):.1f} %",
             f"{100 * took.cut_pause_share:.1f} %",
             f"{took.p50_ms} ms",
             f"{took.p90_ms} ms",
             str(took.unanswered),
         )
     console.print(table)
+    console.print("not mended: the reply would have been heard for longer than a turn is reopened after")
     console.print(f"* the settings in force. Curve: {into / 'endpointing.png'}", highlight=False)
     if chosen is None:
         console.print(f"No setting cuts at most {100 * cut_offs:g} % of these turns.", highlight=False)

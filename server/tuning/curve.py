@@ -21,7 +21,7 @@ from server.turns.settings import TurnSettings
 
 FIXED_MS: Final = (200, 300, 400, 500, 600, 700, 800, 1_000, 1_200, 1_500)
 TRANSCRIPT_MS: Final = ((300, 700), (300, 1_000), (450, 1_200), (600, 1_200), (700, 1_500), (900, 1_500))
-PATIENCE: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+PATIENCE: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

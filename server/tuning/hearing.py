@@ -19,11 +19,12 @@ from server.agent.resampling import Resampler
 from server.tuning.front_end import Silence
 from server.tuning.recordings import Recording
 from server.tuning.replay import SCORE_DECIDED, HeardSilence
+from server.turns.endpointing import smoothed
 
 _MODEL_RATE_HZ: Final = 16_000
 _PAD_MS: Final = 160
 """As the call session adds before and after what it has transcribed."""
-_JUDGED_MS: Final = 2_000
+_JUDGED_MS: Final = 1_700
 """How far into a silence the turn detector is heard; no strategy of ours waits longer."""
 
 Pcm = NDArray[np.int16]
@@ -72,7 +73,7 @@ class Hearing:
         self._stt_name, self._turn_name = names
 
     def hear(self, recording: Recording, silence: Silence, *, interval_ms: int) -> HeardSilence:
-        """Return the silence with the words so far and the scores until speech goes on, 2 s at most."""
+        """Return the silence with the words so far and the scores until speech goes on, 1.7 s at most."""
         wide = _wide(recording)
         spoken = _cut(wide, silence.turn_began_ms - _PAD_MS, silence.stopped_ms + _PAD_MS)
         words = self._cache.get(self._stt_name, spoken, partial(self._transcribe, spoken))
@@ -80,12 +81,14 @@ class Hearing:
             silence.stopped_ms + _JUDGED_MS,
             silence.resumed_noticed_ms or len(wide) * 1000 // _MODEL_RATE_HZ,
         )
-        scores = []
+        scores: list[float] = []
+        together: float | None = None
         for at_ms in range(silence.noticed_ms, until_ms, interval_ms):
             sound = _cut(wide, silence.turn_began_ms, at_ms)
             score = self._cache.get(self._turn_name, sound, partial(self._score, sound))
             scores.append(round(float(score), 4))
-            if scores[-1] >= SCORE_DECIDED:
+            together = smoothed(together, scores[-1])
+            if together >= SCORE_DECIDED:
                 break
         return HeardSilence(
             silence.stopped_ms,

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from server.turns.endpointing import Cues, Endpointing, Expected
+from server.turns.endpointing import Cues, Endpointing, Expected, smoothed
 from server.turns.pauses import PauseHabit
+from server.turns.settings import TurnSettings
 
 SCORE_DECIDED: Final = 0.9
 """As the turn machine: from this score on the detector is not asked again about the same silence."""
@@ -21,7 +22,7 @@ SCORE_DECIDED: Final = 0.9
 class Timing:
     """When the product knows what. Milliseconds."""
 
-    transcribe_after_ms: int = 160
+    transcribe_after_ms: int = 64
     """Silence after which the turn so far is transcribed."""
     stt_ms: int = 200
     """From then to the words."""
@@ -90,10 +91,12 @@ def fused_decision(strategy: Endpointing, timing: Timing) -> Decide:
 
 
 def _score_times(silence: HeardSilence, timing: Timing) -> list[tuple[int, float]]:
-    times = []
+    times: list[tuple[int, float]] = []
+    together: float | None = None
     for index, score in enumerate(silence.scores):
-        times.append((silence.noticed_ms + index * timing.score_interval_ms + timing.score_ms, score))
-        if score >= SCORE_DECIDED:
+        together = smoothed(together, score)
+        times.append((silence.noticed_ms + index * timing.score_interval_ms + timing.score_ms, together))
+        if together >= SCORE_DECIDED:
             break
     return times
 
@@ -123,6 +126,13 @@ class Outcome:
     pauses: int
     latency_ms: int | None
     """From its true end to the commit; None where it never came within the recording."""
+    spoken_over: bool = False
+    """A reply that was ready at once would have been heard for longer than a turn can be reopened after."""
+
+
+_AUDIBLE_MS: Final = 60
+"""From the commit to the first sound of a reply that was prepared."""
+_REOPEN_AUDIBLE_MS: Final = TurnSettings().reopen_audible_ms
 
 
 def replay(turn: HeardTurn, decide: Decide) -> Outcome:
@@ -130,18 +140,20 @@ def replay(turn: HeardTurn, decide: Decide) -> Outcome:
     habit = PauseHabit()
     cuts: list[int] = []
     latency_ms: int | None = None
+    spoken_over = False
     for silence in turn.silences:
         commit_ms = decide(silence, turn.expected, habit)
         lasts_until = turn.length_ms if silence.resumed_noticed_ms is None else silence.resumed_noticed_ms
         if commit_ms < lasts_until:
             if silence.resumed_ms is not None and silence.resumed_ms < turn.end_ms:
                 cuts.append(commit_ms)
+                spoken_over |= commit_ms + _AUDIBLE_MS + _REOPEN_AUDIBLE_MS < lasts_until
             else:
                 latency_ms = max(0, commit_ms - turn.end_ms)
                 break
         if silence.resumed_ms is not None:
             habit = habit.learn(silence.resumed_ms - silence.stopped_ms)
-    return Outcome(turn.name, turn.kind, tuple(cuts), turn.pauses, latency_ms)
+    return Outcome(turn.name, turn.kind, tuple(cuts), turn.pauses, latency_ms, spoken_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +168,8 @@ class Summary:
     p90_ms: int
     unanswered: int
     """Turns whose end was not found within the recording."""
+    spoken_over: int = 0
+    """Turns of those cut that reopening would not have mended."""
 
     @property
     def cut_share(self) -> float:
@@ -183,6 +197,7 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
         percentile(latencies, 0.5),
         percentile(latencies, 0.9),
         sum(one.latency_ms is None for one in outcomes),
+        sum(one.spoken_over for one in outcomes),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from server.turns.caller_turn import CallerTurn
-from server.turns.endpointing import Cues, Expected, endpointing
+from server.turns.endpointing import Cues, Expected, endpointing, smoothed
 from server.turns.messages import (
     DropPartial,
     DropScore,
@@ -133,7 +133,7 @@ class Listener:
         turn.probe = 0
         turn.score_due_at = max(now, turn.score_due_at)
         if event.score is not None:
-            turn.score = event.score
+            turn.score = smoothed(turn.score, event.score)
         return True
 
     def take_partial(self, event: PartialReady, now: int) -> bool:

@@ -20,7 +20,7 @@ class TurnSettings:
     endpointing: str = "fused"
     """``fused`` (words, sound, habit), ``transcript`` (words only) or ``fixed`` (one silence)."""
     patience: float = 1.0
-    """Stretches all silences of ``fused``: below 1 answers sooner and cuts more callers off."""
+    """``fused``: below 1 what sounds sure is answered sooner and more callers are cut off; above 1 all silences stretch."""
     endpoint_silence_ms: int = 450
     """``transcript`` and ``fixed``: silence that ends a turn whose transcript sounds finished."""
     unfinished_silence_ms: int = 1200

@@ -105,7 +105,7 @@ FUSED = FusedSilence()
         (Cues("I would like to", 0.9), Cues("I would like to", 0.1)),
         (Cues("Yes.", 0.6, Expected(brief=True)), Cues("Yes.", 0.6)),
         (Cues("4 8 2 9 1 0", 0.6, Expected(digits=6)), Cues("4 8 2 9 1 0", 0.6, Expected(digits=9))),
-        (Cues("I came yesterday.", 0.5), Cues("I came yesterday.", 0.5, habit=PauseHabit(800, 100, 3))),
+        (Cues("Is it open?", 0.5), Cues("Is it open?", 0.5, habit=PauseHabit(800, 100, 3))),
     ],
     ids=["broken off", "by its sound", "broken off by its sound", "asked for a yes", "digits", "habit"],
 )

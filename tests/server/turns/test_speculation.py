@@ -134,7 +134,7 @@ def test_other_words_after_a_short_noise_drop_the_prepared_reply() -> None:
     assert isinstance(first, StartReply)
     call.tell(SpeechStart(call.offset(), call.now))
     call.wait(120)
-    outputs = pause(call, "Where can I park? No.", score=0.2)
+    outputs = pause(call, "Where can I park, then?", score=0.2)
     assert outputs.index(CancelReply(first.turn, reopen=True)) < outputs.index(one(StartReply, outputs))
 
 
@@ -331,7 +331,7 @@ def test_a_noise_as_the_answer_begins_is_none_of_the_turn() -> None:
 def test_what_has_an_effect_is_not_taken_back_by_who_goes_on() -> None:
     call = call_up()
     say(call, "Yes, book it.", score=0.95)
-    call.wait(600)
+    call.wait(900)
     reply = call.machine.turn
     call.tell(EffectStarted(reply))
     call.tell(ReplyAudible(reply))
