@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from models.fetch import verify
 from models.onnx_split import _tagged, split, with_durations
 
 CACHE = Path(os.environ.get("LANDLINE_CACHE_DIRECTORY", Path.home() / ".cache" / "landline")) / "models"
+ROOT = Path(__file__).parents[2]
 CONTEXT = 11
 
 
@@ -111,3 +113,19 @@ def test_windows_of_the_real_voice_sound_as_the_whole_and_durations_fill_it() ->
     assert len(whole) == 256 * frames.shape[2]
     assert np.abs(np.concatenate(pieces)[: len(whole)] - whole).max() < 1e-4
     assert [output.name for output in session(with_durations(model)).get_outputs()][1:] == [halves.durations]
+
+
+@pytest.mark.model
+def test_the_first_window_is_heard_in_a_fraction_of_the_time_of_a_whole_clause() -> None:
+    command = [
+        str(ROOT / ".venv-piper/bin/python"),
+        "-m",
+        "scripts.bench_first_audio",
+        str(verify("joe", CACHE)),
+    ]
+    done = subprocess.run([*command, "--pairs", "7"], cwd=ROOT, capture_output=True, text=True, check=True)
+    print(done.stdout)
+    longest = done.stdout.strip().splitlines()[-1].split()
+    sooner, more = float(longest[-2]), float(longest[-1])
+    assert sooner < 0.7
+    assert more < 1.6
