@@ -28,7 +28,9 @@ def tune(
     context: typer.Context,
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Recorded turns: a WAV each, labels in NAME.json. Otherwise the pause corpus."),
+        typer.Argument(
+            help="Recorded turns (WAV, labels in NAME.json) or traces of calls. Otherwise the pause corpus."
+        ),
     ] = None,
     cut_offs: Annotated[
         float, typer.Option(help="Share of turns that may be cut early, 0 to 1.", min=0.0, max=1.0)
@@ -55,9 +57,11 @@ def tune(
     settings = settings_of(context)
     turns = _turn_settings(settings)
     timing = Timing(turns.early_transcribe_ms, stt_ms, turns.score_interval_ms or 100)
-    recordings = _recordings(folder, half)
     console = Console()
-    heard = _hear(settings, turns, recordings, console, cache or _corpus_cache(settings, folder))
+    heard = _traced(folder)
+    if not heard:
+        recordings = _recordings(folder, half)
+        heard = _hear(settings, turns, recordings, console, cache or _corpus_cache(settings, folder))
     found = points(heard, grid(turns, timing), current(turns, timing))
     chosen = choose(found, cut_offs)
     source = "pause corpus" if folder is None else folder.name
@@ -71,9 +75,34 @@ def tune(
 
 
 def _turn_settings(settings: Settings) -> TurnSettings:
+    from dataclasses import fields
+
     from server.turns.settings import TurnSettings
 
-    return TurnSettings(**settings.turns.model_dump())
+    known = {field.name for field in fields(TurnSettings)}
+    return TurnSettings(**settings.turns.model_dump(include=known))
+
+
+def _traced(folder: Path | None) -> list[HeardTurn]:
+    """Return the turns of the traces in ``folder``; none where it holds no traces."""
+    from server.tuning.call_traces import turns_of
+    from server.tuning.recordings import FOLDER_LIMIT
+    from server.turns.trace import TraceError
+
+    paths = sorted(folder.glob("*.jsonl")) if folder is not None else []
+    if folder is None or not paths or (folder / "manifest.json").is_file():
+        return []
+    if len(paths) > FOLDER_LIMIT:
+        raise LandlineError(f"{folder}: {len(paths)} traces; expected at most {FOLDER_LIMIT}")
+    turns: list[HeardTurn] = []
+    for path in paths:
+        try:
+            turns += turns_of(path.stem, path.read_text(encoding="utf-8").splitlines())
+        except (OSError, ValueError, TraceError) as error:
+            raise LandlineError(f"{path}: {error}") from None
+    if not turns:
+        raise LandlineError(f"{folder}: nobody spoke in these {len(paths)} calls")
+    return turns
 
 
 def _recordings(folder: Path | None, half: str) -> list[Recording]:
