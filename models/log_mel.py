@@ -25,6 +25,7 @@ class LogMel:
     """Mel bands of 16 kHz audio."""
 
     def __init__(self, bands: int = 80) -> None:
+        self.bands = bands
         # Nearly all weights are zero. A sparse product is faster than a dense one and, unlike it, wakes no pool of
         # threads, which on a busy machine takes milliseconds.
         self._filters = scipy.sparse.csr_array(_filters(bands))

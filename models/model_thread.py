@@ -1,8 +1,9 @@
 """One model on one thread, fed from a bounded queue: the urgent first, what fits together in one run, nothing stale.
 
 Items of one priority share a run; a run never holds anything less urgent than its first item, so nobody who matters
-waits for somebody who does not. A run cannot be stopped, but between its steps it may ask whether anybody still wants
-it (:meth:`ModelThread.submit` cancelled by its client).
+waits for somebody who does not. A step of a model cannot be stopped, but between its steps a run may ask whether to go
+on: not when all its clients have cancelled, and not when it is for partials only and something more urgent has come. Then
+the partials wait again.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ class _Job(Generic[Item, Result]):
     priority: Priority
     result: asyncio.Future[tuple[Result, float, int]]
     submitted: float = field(default_factory=time.monotonic)
+    withdraw: Callable[[], None] = lambda: None
 
 
 class ModelThread(Generic[Item, Result]):
     """Feeds ``run`` with batches of waiting items. ``run`` is called on the thread and nowhere else.
 
-    Its second argument tells whether anybody still wants the batch; a run that was told no may return anything.
+    Its second argument tells whether to go on; what a run returns that was told no is thrown away.
     """
 
     def __init__(
@@ -73,18 +75,23 @@ class ModelThread(Generic[Item, Result]):
         the item was shed for something more urgent; ``failed`` when the model failed.
         """
         job: _Job[Item, Result] = _Job(item, priority, asyncio.get_running_loop().create_future())
-        taken = self._queue.put(job, priority)
-        if taken is None:
+        if not self._put(job):
             raise WorkerRefused("busy", f"the queue of {self._name} is full", retryable=True)
-        withdraw, shed = taken
-        if shed is not None and not shed.result.done():
-            shed.result.set_exception(WorkerRefused("busy", "shed for more urgent work", retryable=True))
-        self._wake.set()
         try:
             value, began, queued = await job.result
         finally:
-            withdraw()
+            job.withdraw()
         return Done(value, (began - job.submitted) * 1000, queued)
+
+    def _put(self, job: _Job[Item, Result]) -> bool:
+        taken = self._queue.put(job, job.priority)
+        if taken is None:
+            return False
+        job.withdraw, shed = taken
+        if shed is not None and _wanted(shed):
+            shed.result.set_exception(WorkerRefused("busy", "shed for more urgent work", retryable=True))
+        self._wake.set()
+        return True
 
     async def work(self) -> None:
         """Run batches until cancelled; what runs then is finished by its thread and forgotten."""
@@ -102,13 +109,17 @@ class ModelThread(Generic[Item, Result]):
 
     async def _serve(self, batch: list[_Job[Item, Result]], pool: ThreadPoolExecutor) -> None:
         began = time.monotonic()
+        stopped = False
 
-        def wanted() -> bool:
-            return any(_wanted(job) for job in batch)
+        def go_on() -> bool:
+            nonlocal stopped
+            urged = batch[0].priority is Priority.PARTIAL and self._queue.is_urged(Priority.PARTIAL)
+            stopped = stopped or urged or not any(_wanted(job) for job in batch)
+            return not stopped
 
         try:
             results = await asyncio.get_running_loop().run_in_executor(
-                pool, self._run, [job.item for job in batch], wanted
+                pool, self._run, [job.item for job in batch], go_on
             )
         except Exception as error:
             # One broken batch must not end the worker; its clients are told.
@@ -116,11 +127,13 @@ class ModelThread(Generic[Item, Result]):
             for job in filter(_wanted, batch):
                 job.result.set_exception(WorkerRefused("failed", type(error).__name__, retryable=True))
             return
-        if not wanted():
-            return
         for job, result in zip(batch, results, strict=True):
-            if _wanted(job):
+            if not _wanted(job):
+                continue
+            if not stopped:
                 job.result.set_result((result, began, len(self._queue)))
+            elif not self._put(job):
+                job.result.set_exception(WorkerRefused("busy", "shed for more urgent work", retryable=True))
 
     def _together(self, first: _Job[Item, Result], other: _Job[Item, Result]) -> bool:
         return other.priority <= first.priority and self._fits(first.item, other.item)

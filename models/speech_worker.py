@@ -81,9 +81,9 @@ class Whisper(Protocol):
     """What turns clips into transcripts in one run; see :class:`models.whisper.ShortWhisper`."""
 
     def transcribe(
-        self, clips: Sequence[NDArray[np.float32]], hot_words: str = "", *, wanted: Callable[[], bool]
+        self, clips: Sequence[NDArray[np.float32]], hot_words: str = "", *, go_on: Callable[[], bool]
     ) -> list[Transcript]:
-        """Transcribe 16 kHz clips; ``wanted`` tells whether anybody still waits for them."""
+        """Transcribe 16 kHz clips; ``go_on`` tells between its steps whether to."""
         ...
 
 
@@ -173,8 +173,8 @@ def _samples(request: Request) -> NDArray[np.int16]:
 
 
 def _recogniser(whisper: Whisper, config: SpeechWorkerConfig) -> ModelThread[_Utterance, Transcript]:
-    def run(batch: Sequence[_Utterance], wanted: Callable[[], bool]) -> list[Transcript]:
-        return whisper.transcribe([one.clip for one in batch], batch[0].hot_words, wanted=wanted)
+    def run(batch: Sequence[_Utterance], go_on: Callable[[], bool]) -> list[Transcript]:
+        return whisper.transcribe([one.clip for one in batch], batch[0].hot_words, go_on=go_on)
 
     return ModelThread(
         "whisper", run, queue_limit=config.queue_limit, batch_limit=config.batch_limit, fits=_fit
@@ -182,7 +182,7 @@ def _recogniser(whisper: Whisper, config: SpeechWorkerConfig) -> ModelThread[_Ut
 
 
 def _turn_thread(turn: TurnModel, config: SpeechWorkerConfig) -> ModelThread[NDArray[np.int16], float]:
-    def run(batch: Sequence[NDArray[np.int16]], _wanted: Callable[[], bool]) -> list[float]:
+    def run(batch: Sequence[NDArray[np.int16]], _go_on: Callable[[], bool]) -> list[float]:
         return [turn.score(samples) for samples in batch]
 
     # One at a time: four in one run take as long as four runs (184 against 4 x 47 ms), and the first would wait.

@@ -55,6 +55,10 @@ class WorkQueue(Generic[Item]):
 
         return withdraw, shed
 
+    def is_urged(self, priority: Priority) -> bool:
+        """Say whether something more urgent than ``priority`` waits. May be asked from any thread."""
+        return any(entry.live and entry.priority < priority for entry in tuple(self._heap))
+
     def take(self, limit: int, fits: Callable[[Item, Item], bool]) -> list[Item]:
         """Remove and return the next item and up to ``limit`` - 1 others that fit to it, in order."""
         live = sorted(entry for entry in self._heap if entry.live)

@@ -118,9 +118,9 @@ def recordings() -> list[bytes]:
 
 
 async def stt(socket: Path, clips: Sequence[bytes]) -> None:
-    """One utterance alone, two at once, one question embedded."""
+    """One utterance alone, two at once, one turn scored, one question embedded."""
     client = SpeechWorkerClient(socket)
-    alone, together, embed = [], [], []
+    alone, together, embed, turn = [], [], [], []
     for clip in clips:
         began = time.monotonic()
         await client.transcribe(clip, 8000)
@@ -133,9 +133,14 @@ async def stt(socket: Path, clips: Sequence[bytes]) -> None:
         began = time.monotonic()
         await client.embed(["When are you open on Saturday?"])
         embed.append(time.monotonic() - began)
+    for clip in clips:
+        began = time.monotonic()
+        await client.score(clip, 8000)
+        turn.append(time.monotonic() - began)
     await client.close()
     row("STT, 2 to 4 s of speech", alone, f"n={len(alone)}")
     row("STT, two at once, both done", together, f"n={len(together)}")
+    row("turn score", turn)
     row("embedding of one question", embed)
 
 
@@ -316,6 +321,7 @@ def bench_speech(cache: Path, folder: Path) -> None:
         "socket": str(folder / "speech.sock"),
         "stt_path": str(verify("whisper-base", cache)),
         "embedding_path": str(verify("minilm", cache)),
+        "turn_path": str(verify("smart-turn", cache)),
     }
     with worker(Path(sys.executable), "models.speech_worker", config, folder / "speech.sock"):
         asyncio.run(stt(folder / "speech.sock", recordings()))

@@ -12,7 +12,7 @@ from models.protocols import Priority
 
 
 class Gated:
-    """A model whose runs wait until the test lets them go on, each asking in the middle whether it is wanted."""
+    """A model whose runs wait until the test lets them go on, each asking in the middle whether to go on."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -21,11 +21,11 @@ class Gated:
         self.begun: asyncio.Queue[list[str]] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
 
-    def run(self, batch: Sequence[str], wanted: Callable[[], bool]) -> list[str]:
+    def run(self, batch: Sequence[str], go_on: Callable[[], bool]) -> list[str]:
         self.batches.append(list(batch))
         self.loop.call_soon_threadsafe(self.begun.put_nowait, list(batch))
         assert self.gate.acquire(timeout=10)
-        if not wanted():
+        if not go_on():
             self.given_up.append(list(batch))
         if "broken" in batch:
             raise RuntimeError("weights")
@@ -53,7 +53,7 @@ def ask(
 
 def test_a_final_never_waits_for_a_partial_of_its_own_batch() -> None:
     async def play(model: Gated, thread: ModelThread[str, str]) -> None:
-        first = ask(thread, "running", Priority.PARTIAL)
+        first = ask(thread, "running", Priority.SPECULATIVE)
         await model.begun.get()
         others = [
             ask(thread, "partial", Priority.PARTIAL),
@@ -73,6 +73,34 @@ def test_a_final_never_waits_for_a_partial_of_its_own_batch() -> None:
         }
 
     assert scene(play).batches == [["running"], ["final a", "final b"], ["speculative"], ["partial"]]
+
+
+def test_a_partial_in_the_midst_of_its_run_gives_way_and_is_run_again() -> None:
+    async def play(model: Gated, thread: ModelThread[str, str]) -> None:
+        partial = ask(thread, "partial", Priority.PARTIAL)
+        await model.begun.get()
+        speculative = ask(thread, "speculative", Priority.SPECULATIVE)
+        await asyncio.sleep(0)
+        model.gate.release(3)
+        assert (await speculative).value == "SPECULATIVE"
+        assert (await partial).value == "PARTIAL"
+
+    model = scene(play)
+    assert model.batches == [["partial"], ["speculative"], ["partial"]]
+    assert model.given_up == [["partial"]]
+
+
+def test_a_speculative_run_is_finished_though_a_final_waits() -> None:
+    async def play(model: Gated, thread: ModelThread[str, str]) -> None:
+        running = ask(thread, "speculative", Priority.SPECULATIVE)
+        await model.begun.get()
+        final = ask(thread, "final")
+        await asyncio.sleep(0)
+        model.gate.release(2)
+        assert (await running).value == "SPECULATIVE"
+        assert (await final).value == "FINAL"
+
+    assert scene(play).given_up == []
 
 
 def test_what_its_client_gave_up_is_not_run_and_what_runs_is_told() -> None:

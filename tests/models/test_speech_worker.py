@@ -23,9 +23,9 @@ class LengthWhisper:
     """Hears the number of samples."""
 
     def transcribe(
-        self, clips: Sequence[NDArray[np.float32]], hot_words: str = "", *, wanted: Callable[[], bool]
+        self, clips: Sequence[NDArray[np.float32]], hot_words: str = "", *, go_on: Callable[[], bool]
     ) -> list[Transcript]:
-        assert wanted()
+        assert go_on()
         return [
             Transcript(f"{len(clip)} {hot_words}".strip(), 0.9, 0.1, len(clip) // 16, 5.0) for clip in clips
         ]
