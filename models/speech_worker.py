@@ -23,6 +23,7 @@ from models.log_mel import RATE_HZ
 from models.model_store import verify_named
 from models.model_thread import ModelThread
 from models.protocols import Priority, Transcript
+from models.short_decoding import FRAMES_SHORT, frames_of
 from models.turn_detector import WINDOW_SAMPLES, SmartTurn
 from models.whisper import MAX_AUDIO_S, ShortWhisper
 from models.worker_config import SpeechWorkerConfig
@@ -33,19 +34,22 @@ from models.worker_server import serve as serve_worker
 _TEXTS_LIMIT: Final = 512
 _EMBED_BATCH: Final = 8
 _LENGTH_RATIO: Final = 1.5
-"""Clips that differ by more are not batched: the short one would wait for the long one."""
+"""Clips whose encoder frames differ by more are not batched: the short one would wait for the long one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Utterance:
+class Utterance:
+    """16 kHz in [-1, 1], and words to expect in it."""
+
     clip: NDArray[np.float32]
     hot_words: str
 
 
-def _fit(first: _Utterance, other: _Utterance) -> bool:
-    long, short = max(len(first.clip), len(other.clip)), min(len(first.clip), len(other.clip))
-    # The encoder's floor makes all short clips equal.
-    return first.hot_words == other.hot_words and (long <= 9 * RATE_HZ or long <= short * _LENGTH_RATIO)
+def share_a_run(first: Utterance, other: Utterance) -> bool:
+    """Say whether two utterances may be transcribed together: neither is made to wait much for the other."""
+    long, short = sorted((len(first.clip), len(other.clip)), reverse=True)
+    longer = frames_of(long, FRAMES_SHORT) > _LENGTH_RATIO * frames_of(short, FRAMES_SHORT)
+    return first.hot_words == other.hot_words and not longer
 
 
 class Embeddings:
@@ -132,7 +136,7 @@ class SpeechWorker:
             raise ValueError(f"{len(samples) / RATE_HZ:.1f} s of audio; expected at most {MAX_AUDIO_S} s")
         priority = Priority(request.fields.get("priority", Priority.FINAL))
         clip = samples.astype(np.float32) / np.float32(32768)
-        utterance = _Utterance(clip, str(request.fields.get("hot_words", "")))
+        utterance = Utterance(clip, str(request.fields.get("hot_words", "")))
         done = await self._recogniser.submit(utterance, priority)
         yield Reply(asdict(replace(done.value, waited_ms=done.waited_ms, queued=done.queued)))
 
@@ -172,12 +176,12 @@ def _samples(request: Request) -> NDArray[np.int16]:
     return np.frombuffer(request.payload, "<i2")
 
 
-def _recogniser(whisper: Whisper, config: SpeechWorkerConfig) -> ModelThread[_Utterance, Transcript]:
-    def run(batch: Sequence[_Utterance], go_on: Callable[[], bool]) -> list[Transcript]:
+def _recogniser(whisper: Whisper, config: SpeechWorkerConfig) -> ModelThread[Utterance, Transcript]:
+    def run(batch: Sequence[Utterance], go_on: Callable[[], bool]) -> list[Transcript]:
         return whisper.transcribe([one.clip for one in batch], batch[0].hot_words, go_on=go_on)
 
     return ModelThread(
-        "whisper", run, queue_limit=config.queue_limit, batch_limit=config.batch_limit, fits=_fit
+        "whisper", run, queue_limit=config.queue_limit, batch_limit=config.batch_limit, fits=share_a_run
     )
 
 

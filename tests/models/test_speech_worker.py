@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import WorkerRefused
 from models.protocols import Transcript
-from models.speech_worker import LoadedModels, SpeechWorker
+from models.speech_worker import LoadedModels, SpeechWorker, Utterance, share_a_run
 from models.turn_detector import WINDOW_SAMPLES
 from models.worker_config import SpeechWorkerConfig
 from models.worker_protocol import Reply, Request
@@ -101,3 +101,15 @@ def test_audio_that_does_not_fit_is_refused_with_what_was_expected(
 def test_audio_longer_than_whisper_hears_is_refused() -> None:
     with pytest.raises(ValueError, match=r"31\.0 s of audio; expected at most 30 s"):
         answer(lambda worker: worker.transcribe, audio(31 * 16000), LoadedModels(LengthWhisper()))
+
+
+@pytest.mark.parametrize(
+    ("first_s", "other_s", "hot_words", "shared"),
+    [(1, 4, "", True), (6, 9, "", True), (2, 12, "", False), (12, 2, "", False), (2, 2, "Baker", False)],
+)
+def test_a_short_utterance_does_not_share_a_run_with_a_long_one(
+    first_s: int, other_s: int, hot_words: str, shared: bool
+) -> None:
+    first = Utterance(np.zeros(first_s * 16000, np.float32), "")
+    other = Utterance(np.zeros(other_s * 16000, np.float32), hot_words)
+    assert share_a_run(first, other) is shared
