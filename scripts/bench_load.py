@@ -180,7 +180,7 @@ async def at_once(
     step.agent_mb = round(peak_mb, 1)
     step.mb_per_call = round((peak_mb - idle_mb) / calls, 2)
     step.lateness_ms = processes.sip_status()["lateness_ms"]
-    await asyncio.sleep(1)  # the last turns are still on their way to the records
+    await asyncio.sleep(3)  # the last turns are still on their way to the records
     ledgers = await asyncio.to_thread(processes.ledgers)
     for result in results:
         taken = result["taken"]
@@ -339,9 +339,9 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--calls", type=int, nargs="*", default=[1, 20, 50, 100], help="calls at once, step by step"
+        "--calls", type=int, nargs="*", default=[4, 20, 50, 100], help="calls at once, step by step"
     )
-    parser.add_argument("--seconds", type=float, default=25.0, help="how long each step asks")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each step asks")
     parser.add_argument("--soak", type=int, default=1000, help="short calls one after another; 0: none")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()

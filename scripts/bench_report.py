@@ -180,7 +180,7 @@ def load(figures: Figures) -> list[str]:
     return [
         "One agent process with recogniser, turn detector, language model and voice scripted and instant, VAD and media real;"
         " callers in processes of their own on the same two cores. Overhead is the gap on the wire less the silence that"
-        " the settings require after such a turn (targets: P50 ≤ 90 ms at one call, P95 ≤ 150 ms at 100, ≤ 5 MB a call).",
+        " the settings require after such a turn (targets: P50 ≤ 90 ms at few calls, P95 ≤ 150 ms at 100, ≤ 5 MB a call).",
         table(
             [
                 "calls",
