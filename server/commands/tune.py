@@ -157,24 +157,37 @@ def _write_json(path: Path, found: Sequence[Point], heard: Sequence[HeardTurn], 
 
 
 def _print(console: Any, found: Sequence[Point], chosen: Point | None, cut_offs: float, into: Path) -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table("strategy", "setting", "turns cut", "not mended", "pauses cut", "P50", "P90", "not ended")
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in (
+        "strategy",
+        "setting",
+        "cut %",
+        "not mended",
+        "pauses",
+        "P50",
+        "P90",
+        "no end",
+    ):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("strategy", "setting") else "right")
     for point in found:
         took = point.summary
         mark = " *" if point.current else " <" if point is chosen else ""
         table.add_row(
             point.setting.strategy,
             point.setting.label + mark,
-            f"{100 * took.cut_share:.1f} %",
-            f"{100 * took.spoken_over / max(1, took.turns):.1f} %",
-            f"{100 * took.cut_pause_share:.1f} %",
-            f"{took.p50_ms} ms",
-            f"{took.p90_ms} ms",
+            f"{100 * took.cut_share:.1f}",
+            f"{100 * took.spoken_over / max(1, took.turns):.1f}",
+            f"{100 * took.cut_pause_share:.1f}",
+            str(took.p50_ms),
+            str(took.p90_ms),
             str(took.unanswered),
         )
     console.print(table)
-    console.print("not mended: the reply would have been heard for longer than a turn is reopened after")
+    console.print("Shares in %, P50 and P90 in ms. Pauses: those that were cut.")
+    console.print("Not mended: a ready reply would have been heard for longer than a turn is reopened after.")
     console.print(f"* the settings in force. Curve: {into / 'endpointing.png'}", highlight=False)
     if chosen is None:
         console.print(f"No setting cuts at most {100 * cut_offs:g} % of these turns.", highlight=False)

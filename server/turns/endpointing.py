@@ -91,8 +91,8 @@ class FusedSilence:
     unfinished_ms: int = 1_570
     dictating_quick_ms: int = 1_570
     dictating_ms: int = 1_680
-    unscored: float = 0.85
-    """Score taken where the turn detector says nothing."""
+    unscored: float = 0.95
+    """Score taken where there is no turn detector: half way for a statement, all of it for a question."""
     sure: float = 0.9
     """From this score on the caller's habit of pausing is not waited for."""
     habit_limit_ms: int = 1_000
@@ -106,7 +106,7 @@ class FusedSilence:
         score = self.unscored if cues.score is None else cues.score
         quick_ms, slow_ms, sureness = self._lengths(cues)
         required = round(max(self.floor_ms, slow_ms + (quick_ms - slow_ms) * sureness(score) * self.haste))
-        if score < self.sure and not cues.expected.brief:
+        if (cues.score is None or score < self.sure) and not cues.expected.brief:
             required = max(required, min(self.habit_limit_ms, cues.habit.bound_ms))
         return required
 
