@@ -30,6 +30,7 @@ def _steps(axes: Any, values: list[float], label: str, colour: str) -> None:
         label=label,
         color=colour,
     )
+    axes.set_ylim(0, 103)
 
 
 def peer(figures: Mapping[str, Any], path: Path) -> None:

@@ -83,8 +83,8 @@ def latency(figures: Figures) -> list[str]:
     everything = figures["gap_of_all_ms"]
     unseen = figures["wire_less_ledger_ms"]
     return [
-        f"Gap from the caller's last speech packet to the first packet of the agent's speech, in ms; then the median ledger"
-        f" to the first content. **{figures['cut_off_early']} of {figures['turns']} turns"
+        f"Gap from the caller's last packet with speech (above -45 dBFS) to the first of the agent's, in ms; then the median"
+        f" ledger to the first content. **{figures['cut_off_early']} of {figures['turns']} turns"
         f" ({figures['cut_off_early_share']} %) were cut off early**; {figures['turns_with_pause']} of them hold a pause of"
         f" 300 to 600 ms. Unanswered: {figures['unanswered']}.",
         table(["class", "turns", "P50", "target", "P95", "P99", "content P50", *stage_names], rows),
@@ -126,12 +126,13 @@ def peer(figures: Figures) -> list[str]:
              number(of(stop, "p50")), number(of(stop, "p95")), ratio.get("p50", ""), ratio.get("p90", "")]
         )  # fmt: skip
         if "what" in agent:
-            settings.append(f"* `{name}`: {agent['what']}. {agent['settings']}")
+            chosen = ", ".join(f"{key} = {value}" for key, value in agent["settings"].items())
+            settings.append(f"* `{name}`: {agent['what']} ({chosen}).")
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"]["peer"].items())
     return [
         "Both agents were rung by one caller over a raw PCM16 WebSocket at 16 kHz, by turns in the same run, with the same"
-        " audio. Both had Whisper base (int8), Qwen2.5-Coder-1.5B Q4_K_M on llama.cpp with the same settings and the"
-        " persona and rules of the sample clinic as prompt, Piper's voice joe, Silero VAD and smart-turn v3.2. Landline had"
+        " audio. Both had Whisper base (int8), Qwen2.5-Coder-1.5B Q4_K_M on a llama.cpp server with the same settings"
+        " (one each, idle while the other is measured) and the persona and rules of the sample clinic as prompt, Piper's voice joe, Silero VAD and smart-turn v3.2. Landline had"
         " its documents and tools as well, so that questions are also shown apart from plain talk, which both answer with"
         " the language model. A gap counts to the first speech that the caller's playout lets be heard; a turn in which"
         " the agent spoke before its caller had finished is cut off early and has no gap.",
@@ -222,8 +223,13 @@ def voice(figures: Figures) -> list[str]:
     return [
         f"voicebench {figures['version']} (Apache-2.0) with its stock `websocket` adapter, in an environment of its own,"
         f" offline; {figures['sessions']} sessions. Its figures come from an energy detector on the audio.",
-        f"```text\n{figures['printed'].strip()}\n```",
+        f"```text\n{without_paths(figures['printed'])}\n```",
     ]
+
+
+def without_paths(printed: str) -> str:
+    """Return what a tool printed less where on this machine it left its files."""
+    return "\n".join(line for line in printed.strip().splitlines() if "written to" not in line).strip()
 
 
 def failover(figures: Figures) -> list[str]:

@@ -140,5 +140,9 @@ def test_a_report_says_what_was_measured_where_and_what_was_not(tmp_path: Path) 
     assert "Not measured for this report: Barge-in" in text
 
 
+def test_a_report_names_no_path_of_this_machine() -> None:
+    assert bench_report.without_paths("all well\n\nreports written to /some/where\n") == "all well"
+
+
 def test_the_targets_are_those_of_every_class() -> None:
     assert set(bench_latency.TARGETS_MS) == {"fixed", "plain", "grounded", "tool", "tool, filler first"}
