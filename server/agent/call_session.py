@@ -94,7 +94,8 @@ class CallSession:
         self._speculation = Speculation()
         """Of the caller's turn that is going on; of what was dropped before."""
         self._wasted_ms: defaultdict[str, float] = defaultdict(float)
-        self._noticed_at = 0
+        self._ended_at = self._noticed_at = 0
+        """When the caller's last audible sample came in, and when it was known to have been the last."""
         self._spoke_over_at: int | None = None
         """When the caller's first sound over the agent came in, until playout is paused."""
         self._load = turn.ModelLoad(speculation=True, partials=True)
@@ -142,8 +143,10 @@ class CallSession:
                 self._noticed_at, self._spoke_over_at = self._services.clock(), None
                 lag = _LAG_MS * self.offer.rate_hz // 1000
                 ended = self._history.last_audible(max(0, offset - lag), offset)
+                self._ended_at = self._history.heard_at(ended)
                 self._stop_prefill()
-                self._tell(turn.SpeechStop(offset, self._history.heard_at(ended)))
+                # The lengths of silences are tuned from the end that voice activity detection tells.
+                self._tell(turn.SpeechStop(offset, self._history.heard_at(offset)))
 
     def on_mark(self, mark: leg.Mark) -> None:
         """Take in a playout mark."""
@@ -366,7 +369,10 @@ class CallSession:
         """The turn is over: keep its times, and what was prepared for it in vain."""
         if told.source == "speech":
             told.times = TurnTimes(
-                wanted.speech_stop_at, self._noticed_at, wanted.over_at, self._services.clock()
+                self._ended_at or wanted.speech_stop_at,
+                self._noticed_at,
+                wanted.over_at,
+                self._services.clock(),
             )
         self._speculation.wasted_ms = dict(self._wasted_ms)
         told.speculation, self._speculation = self._speculation, Speculation()

@@ -6,7 +6,7 @@ While held, messages are kept in order; once released they pass at once. No cloc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from sip import leg_protocol as leg
@@ -44,12 +44,13 @@ class HeldPlayout:
         if not held:
             self._freed.set()
 
-    def release(self) -> None:
-        """Send what waits, in order; what follows passes at once."""
+    def release(self, *, without: Container[int] = ()) -> None:
+        """Send what waits, in order; what follows passes at once. Utterances of ``without`` are left out."""
         waiting, self._waiting = self._waiting, []
         self._freed.set()
         for message in waiting:
-            self._send(message)
+            if message.utterance_id not in without:
+                self._send(message)
 
     def play(self, message: leg.Play) -> None:
         """Pass a piece of an utterance on, or keep it."""

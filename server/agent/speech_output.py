@@ -104,9 +104,20 @@ class SpeechOutput:
         now = self._clock()
         for utterance in reply.utterances:
             utterance.released_at = now
-        self._playout.release()
+        idle = self._needless_fillers(reply)
+        for filler in idle:
+            filler.over = True
+        self._playout.release(without={filler.utterance_id for filler in idle})
         # Not from within this call: its caller is in the midst of a decision.
         asyncio.get_running_loop().call_soon(self._released, reply)
+
+    @staticmethod
+    def _needless_fillers(reply: _Reply) -> list[Utterance]:
+        """Return the fillers of a held reply that would only keep its content waiting, which is ready."""
+        ready = next(
+            (i for i, u in enumerate(reply.utterances) if u.role is Role.CONTENT and u.first_audio_at), 0
+        )
+        return [u for u in reply.utterances[:ready] if u.role is Role.FILLER and u.complete]
 
     def _released(self, reply: _Reply) -> None:
         """Tell what could not be told while the reply was held."""

@@ -31,6 +31,7 @@ class CallerTurn:
     """The turn detector's latest verdict on this silence."""
     probe: int = 0
     """Verdict waited for; 0 for none."""
+    probe_asked_at: int = 0
     score_due_at: int = 0
     partial: int = 0
     """Partial transcript waited for; 0 for none."""
@@ -53,6 +54,7 @@ class CallerTurn:
     def begin_anew(self) -> None:
         """Leave out what came before the last pause: it was answered already."""
         self.start, self.began_at, self.extends, self.reopened = self.resumed, self.resumed_at, False, 0
+        self.revision, self.transcript = 0, None
 
 
 @dataclass(slots=True)

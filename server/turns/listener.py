@@ -30,6 +30,8 @@ MS: Final = 1_000_000
 
 _SCORE_DECIDED: Final = 0.9
 """From this score on the turn detector is not asked again about the same silence."""
+_SCORE_HEAD_START_MS: Final = 90
+"""Longest wait of the first transcription of a silence for the first score."""
 
 
 class Listener:
@@ -69,6 +71,13 @@ class Listener:
             self.habit = self.habit.learn((at - turn.stopped_at) // MS)
         self._drop_asked(turn)
         turn.go_on(offset, now)
+
+    def begin_anew(self) -> None:
+        """What came before the last pause has been answered for good: only what was said since is a turn."""
+        turn = self.turn
+        if turn is not None and turn.extends:
+            self._drop_asked(turn)
+            turn.begin_anew()
 
     def stop(self, offset: int, at: int, now: int) -> bool:
         """The caller paused ``at``; return False where no speech was going on."""
@@ -170,12 +179,17 @@ class Listener:
     def _words_due_at(self, turn: CallerTurn) -> int:
         if not turn.revision:
             early_at = turn.stopped_at + self._settings.early_transcribe_ms * MS
+            if turn.probe and turn.score is None:
+                # Side by side on the same cores both would come later than one after the other, the short one first.
+                early_at = max(early_at, turn.probe_asked_at + _SCORE_HEAD_START_MS * MS)
             return early_at if self.speculation else max(early_at, self.over_at(turn))
         if turn.transcript is None:
             return turn.asked_at + self._settings.transcribe_limit_ms * MS
         return self.over_at(turn)
 
     def _wants_score(self, turn: CallerTurn) -> bool:
+        if turn.revision and turn.transcript is None:
+            return False  # what the score costs the recogniser now is more than it can tell
         decided = turn.score is not None and turn.score >= _SCORE_DECIDED
         return bool(self._settings.score_interval_ms) and not turn.probe and not decided
 
@@ -192,7 +206,8 @@ class Listener:
             return None
         if scoring and self._wants_score(turn) and now >= turn.score_due_at:
             self._last_probe += 1
-            turn.probe, turn.score_due_at = self._last_probe, now + self._settings.score_interval_ms * MS
+            turn.probe, turn.probe_asked_at = self._last_probe, now
+            turn.score_due_at = now + self._settings.score_interval_ms * MS
             self._outputs.append(ScoreTurn(turn.probe, turn.start))
         if not turn.revision:
             if now >= self._words_due_at(turn):

@@ -339,6 +339,7 @@ class TurnMachine:
             case TurnScored():
                 if not self._listener.take_score(event, now):
                     return
+                self._ask_models(now)
             case ModelLoad(speculation=speculation, partials=partials):
                 self._listener.speculation, self._listener.partials = speculation, partials
             case _:
@@ -346,6 +347,12 @@ class TurnMachine:
         turn = self._listener.turn
         if turn is not None and turn.transcript is not None and not self._held:
             self._words_known(turn, now)
+
+    def _ask_models(self, now: int) -> None:
+        """Ask for what waited for an answer that has come."""
+        turn = self._listener.turn
+        if turn is not None and turn.stop is not None and turn.transcript is None and not self._held:
+            self._listener.ask(turn, now, scoring=self.state is State.ENDPOINTING)
 
     def _words_known(self, turn: CallerTurn, now: int) -> None:
         """The pause has its words: commit, prepare a reply, or go on waiting."""
@@ -518,6 +525,7 @@ class TurnMachine:
                 reply.asks, self._listener.expected = question, expected
             case EffectStarted():
                 reply.reopenable = False
+                self._listener.begin_anew()
             case ReplyDone():
                 reply.done = True
                 self._finish_if_done(now)
@@ -536,8 +544,7 @@ class TurnMachine:
             self._resume()
             turn = self._listener.turn
             assert turn is not None
-            if turn.extends:
-                turn.begin_anew()
+            self._listener.begin_anew()
             self.state = State.CALLER_SPEAKING if turn.stop is None else State.ENDPOINTING
             return
         self._listen(now, since=self._quiet_since if self._reply.is_prompt else now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,26 @@ def test_nothing_is_heard_of_a_prepared_reply_before_the_turn_is_over(tmp_path: 
             (row,) = [row for row in call.journal.of("turn") if row["heard"] == FREE]
             assert row["ledger"]["speculation"] == 1
             assert row["ledger"]["words"] == row["ledger"]["voice"] == 0
+
+    run_virtually(scenario)
+
+
+def test_a_filler_is_not_said_where_the_answer_is_ready(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        gate = asyncio.Event()
+        llm = talker()
+        llm.gate = gate
+        async with calling(tmp_path, llm=llm, endpointing="fixed", endpoint_silence_ms=3_000) as call:
+            said_at = await call.say(FREE)
+            await call.wait(2_200)
+            assert call.agent.phrases.thinking in [u.text for u in call.session._output.utterances()]
+            gate.set()
+            heard_at = await call.wait_for_sound()
+            assert (heard_at - said_at) / MS <= 3_000 + 60
+            await call.wait_for_quiet()
+            row = call.journal.of("turn")[-1]
+            assert row["said"] == WORDS
+            assert "filler_gap" not in row["ledger"]
 
     run_virtually(scenario)
 

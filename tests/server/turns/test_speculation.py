@@ -151,12 +151,44 @@ def test_the_silence_is_scored_every_100_ms_until_speech_comes() -> None:
     call.tell(SpeechStart(call.offset(), call.now))
     call.wait(900)
     outputs = call.tell(SpeechStop(call.offset(), call.now))
-    for number in (1, 2, 3):
+    assert one(ScoreTurn, outputs)
+    wanted = one(Transcribe, call.tell(TurnScored(1, 0.1)) + call.wait(70))
+    assert isinstance(wanted, Transcribe)
+    assert not [o for o in call.wait(200) if isinstance(o, ScoreTurn)], (
+        "the recogniser has the cores to itself"
+    )
+    outputs = call.tell(TranscriptReady(wanted.revision, "I would like to", 0.9))
+    outputs += call.wait(SETTINGS.score_interval_ms)
+    for number in (2, 3):
         probe = one(ScoreTurn, outputs)
         assert probe == ScoreTurn(number, probe.start)  # type: ignore[union-attr]
         call.tell(TurnScored(number, 0.1))
         outputs = call.wait(SETTINGS.score_interval_ms)
     assert DropScore(4) in call.tell(SpeechStart(call.offset(), call.now))
+
+
+def test_a_score_that_does_not_come_holds_nothing_up() -> None:
+    call = call_up()
+    call.tell(SpeechStart(call.offset(), call.now))
+    call.wait(900)
+    call.tell(SpeechStop(call.offset(), call.now))
+    assert one(Transcribe, call.wait(100))
+
+
+def test_an_effect_while_the_caller_goes_on_makes_what_follows_a_turn_of_its_own() -> None:
+    call = call_up()
+    say(call, "Yes, book it.", score=0.95)
+    call.wait(1500)
+    reply = call.machine.turn
+    call.tell(ReplyAudible(reply))
+    call.wait(100)
+    began = call.offset()
+    call.tell(SpeechStart(began, call.now))
+    call.wait(500)
+    call.tell(EffectStarted(reply))
+    outputs = pause(call, "And a second one, please.", score=0.9)
+    assert one(Transcribe, outputs).start == began  # type: ignore[union-attr]
+    assert CancelReply(reply, reopen=False) in outputs
 
 
 def test_one_wrong_score_costs_a_moment_and_not_seconds() -> None:
