@@ -61,7 +61,7 @@ def test_a_filler_is_not_said_where_the_answer_is_ready(tmp_path: Path) -> None:
         llm.gate = gate
         async with calling(tmp_path, llm=llm, endpointing="fixed", endpoint_silence_ms=3_000) as call:
             said_at = await call.say(FREE)
-            await call.wait(2_200)
+            await call.wait(2_600)
             assert call.agent.phrases.thinking in [u.text for u in call.session._output.utterances()]
             gate.set()
             heard_at = await call.wait_for_sound()
