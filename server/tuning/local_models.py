@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from models import short_decoding, transcript_guards, whisper
 from models.errors import ModelError
 from models.model_store import verify
 from models.turn_detector import SmartTurn
@@ -20,6 +23,14 @@ from server.tuning.replay import HeardTurn
 from server.turns.settings import TurnSettings
 
 
+_CODE: Final = hashlib.sha256(
+    b"".join(
+        Path(str(module.__file__)).read_bytes() for module in (whisper, short_decoding, transcript_guards)
+    )
+).hexdigest()[:12]
+"""How the recogniser decodes decides what it hears as much as its weights do."""
+
+
 class LocalModels:
     """VAD, recogniser and turn detector; each is loaded when it is first needed."""
 
@@ -29,7 +40,9 @@ class LocalModels:
         self._vads: dict[int, SileroVad] = {}
         self._whisper: ShortWhisper | None = None
         self._turn: SmartTurn | None = None
-        self._hearing = Hearing(self._transcribe, self._score, AnswerCache(cache), names=(stt, "smart-turn"))
+        self._hearing = Hearing(
+            self._transcribe, self._score, AnswerCache(cache), names=(f"{stt} {_CODE}", "smart-turn")
+        )
 
     def hear(
         self, recordings: Iterable[Recording], settings: TurnSettings, advance: Callable[[], None]
