@@ -22,7 +22,6 @@ from server.tuning.recordings import Recording
 from server.tuning.replay import HeardTurn
 from server.turns.settings import TurnSettings
 
-
 _CODE: Final = hashlib.sha256(
     b"".join(
         Path(str(module.__file__)).read_bytes() for module in (whisper, short_decoding, transcript_guards)

@@ -82,7 +82,7 @@ class FusedSilence:
     """
 
     quick_ms: int = 350
-    doubtful_ms: int = 1_350
+    doubtful_ms: int = 1_400
     """A statement whose words sound finished in a voice that does not."""
     question_ms: int = 200
     """For a question, and for the brief answer or the whole number that was asked for."""
@@ -124,6 +124,8 @@ class FusedSilence:
             case Completeness.DICTATING:
                 return self.dictating_quick_ms, self.dictating_ms, _sure
             case Completeness.SILENT:
+                if cues.transcript is not None and cues.expected.digits:
+                    return self.dictating_quick_ms, self.dictating_ms, _sure
                 # The words decide when they are there; until then the sound may ask for them.
                 return self.question_ms, self.question_doubtful_ms, _likely
             case _:
@@ -137,7 +139,7 @@ def _likely(score: float) -> float:
 
 def _sure(score: float) -> float:
     """Weigh it where it carries the decision: it gives over 0.9 to four in ten pauses within a turn, so none is certain."""
-    return min(1.0, max(0.0, (score - 0.85) / 0.2))
+    return min(1.0, max(0.0, (score - 0.898) / 0.152))
 
 
 _SMOOTHING: Final = 0.3
