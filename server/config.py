@@ -149,6 +149,8 @@ class TurnTakingSettings(Section):
 
     speech_threshold: Share = 0.5
     """Probability from which a window of 32 ms counts as speech."""
+    sure_threshold: Share = 0.8
+    """Probability from which one window is enough for speech to have begun; 1: never."""
     silence_threshold: Share = 0.35
     """Probability below which a window counts as silence."""
     speech_start_ms: PositiveInt = 64

@@ -113,7 +113,7 @@ class FusedSilence:
     def _lengths(self, cues: Cues) -> tuple[int, int, Callable[[float], float]]:
         found = completeness(cues.transcript or "", expected_digits=cues.expected.digits)
         match found:
-            case Completeness.QUESTION:
+            case Completeness.QUESTION | Completeness.FORMULA:
                 return self.question_ms, self.question_doubtful_ms, _likely
             case Completeness.COMPLETE:
                 if cues.expected.brief or cues.expected.digits:

@@ -1,7 +1,7 @@
 """VAD probabilities in, starts and stops of speech out. Sans-I/O.
 
-Hysteresis over 32 ms windows: speech starts after ``speech_start_ms`` above one threshold and stops
-after ``speech_stop_ms`` below a lower one. Offsets are samples on the leg's clock and name where
+Hysteresis over 32 ms windows: speech starts after ``speech_start_ms`` above one threshold, or with one window that is
+sure, and stops after ``speech_stop_ms`` below a lower one. Offsets are samples on the leg's clock and name where
 speech really began and ended, not when that was noticed.
 """
 
@@ -53,7 +53,7 @@ class Segmenter:
         if self._run == 0:
             self._run_offset = offset
         self._run += 1
-        if self._run < self._windows_to_start:
+        if self._run < self._windows_to_start and probability < self._settings.sure_threshold:
             return None
         self._speaking, self._run = True, 0
         return SegmentStart(self._run_offset)

@@ -11,6 +11,8 @@ class TurnSettings:
 
     speech_threshold: float = 0.5
     """VAD probability at which a window counts as speech."""
+    sure_threshold: float = 0.8
+    """VAD probability at which one window is enough for the caller to count as speaking."""
     silence_threshold: float = 0.35
     """VAD probability below which a window counts as silence (hysteresis)."""
     speech_start_ms: int = 64

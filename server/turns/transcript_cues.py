@@ -56,6 +56,15 @@ _GREETINGS: Final = frozenset("hello hi hey good morning afternoon evening yes t
 _TWO_WORD_SIGNS: Final = frozenset({"mm-hmm", "uh-huh", "i-see", "got-it", "all-right", "of-course"})
 
 
+_FORMULA: Final = re.compile(
+    r"(?:(?:oh|okay|ok|well|right|great|perfect|lovely|no|yes|yeah) )?"
+    r"(?:(?:no|yes)(?: please| thanks| thank you)?"
+    r"|(?:thank you|thanks|many thanks)(?: (?:very|so) much| a lot| indeed)?(?: (?:good)?bye)?"
+    r"|(?:that is|that's) (?:all|it|everything)(?: (?:thank you|thanks))?(?: (?:good)?bye)?"
+    r"|(?:good)?bye(?: bye| now)?)"
+)
+
+
 class Completeness(enum.Enum):
     """How finished the words of a turn sound."""
 
@@ -63,6 +72,8 @@ class Completeness(enum.Enum):
     """No words."""
     QUESTION = "question"
     COMPLETE = "complete"
+    FORMULA = "formula"
+    """Thanks, a goodbye, a bare yes or no: nothing more belongs to it."""
     UNFINISHED = "unfinished"
     """Breaks off: "I would like to", "and", "on the"."""
     DICTATING = "dictating"
@@ -86,6 +97,8 @@ def completeness(text: str, *, expected_digits: int = 0) -> Completeness:
         return Completeness.SILENT
     if expected_digits and (count := _expected_count(spoken)):
         return Completeness.COMPLETE if count >= expected_digits else Completeness.DICTATING
+    if _FORMULA.fullmatch(" ".join(spoken)):
+        return Completeness.FORMULA
     if text.rstrip().endswith(("...", "…", "-", ",")) or _breaks_off(text, spoken):
         return Completeness.UNFINISHED
     if text.rstrip().endswith("?"):

@@ -64,6 +64,31 @@ def test_a_number_is_whole_when_it_has_the_digits_that_were_asked_for() -> None:
     assert completeness("482910.", expected_digits=6) is Completeness.COMPLETE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thank you very much.",
+        "Okay, thanks.",
+        "No, thank you.",
+        "Yes, please.",
+        "That's all, thank you. Goodbye.",
+        "No.",
+    ],
+)
+def test_a_formula_is_whole_by_itself(text: str) -> None:
+    assert completeness(text) is Completeness.FORMULA
+    sure, doubtful = (FUSED.required_silence_ms(Cues(text, score)) for score in (0.8, 0.1))
+    assert sure == FUSED.question_ms
+    assert doubtful < FUSED.required_silence_ms(Cues("I came yesterday.", 0.1))
+
+
+@pytest.mark.parametrize(
+    "text", ["Thank you for the", "Yes, on Tuesday.", "No, I would like to", "Thanks to my"]
+)
+def test_what_only_begins_like_one_is_none(text: str) -> None:
+    assert completeness(text) is not Completeness.FORMULA
+
+
 def test_spelling_goes_on() -> None:
     assert completeness("B A K") is Completeness.DICTATING
 
@@ -103,7 +128,7 @@ FUSED = FusedSilence()
         (Cues("Where can I park?", 0.9), Cues("Where can I", 0.9)),
         (Cues("Where can I park?", 0.9), Cues("Where can I park?", 0.1)),
         (Cues("I would like to", 0.9), Cues("I would like to", 0.1)),
-        (Cues("Yes.", 0.6, Expected(brief=True)), Cues("Yes.", 0.6)),
+        (Cues("On Tuesday.", 0.6, Expected(brief=True)), Cues("On Tuesday.", 0.6)),
         (Cues("4 8 2 9 1 0", 0.6, Expected(digits=6)), Cues("4 8 2 9 1 0", 0.6, Expected(digits=9))),
         (Cues("Is it open?", 0.5), Cues("Is it open?", 0.5, habit=PauseHabit(800, 100, 3))),
     ],

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from server.turns.segmenter import Segmenter, SegmentStart, SegmentStop
 from server.turns.settings import TurnSettings
 
-SETTINGS = TurnSettings(speech_start_ms=96, speech_stop_ms=64)
+SETTINGS = TurnSettings(speech_start_ms=96, speech_stop_ms=64, sure_threshold=0.95)
 
 
 def run(probabilities: list[float]) -> list[SegmentStart | SegmentStop]:
@@ -20,6 +20,11 @@ def run(probabilities: list[float]) -> list[SegmentStart | SegmentStop]:
 def test_speech_is_dated_from_where_it_began_and_ended() -> None:
     events = run([0.0, 0.9, 0.9, 0.9, 0.9, 0.1, 0.1])
     assert events == [SegmentStart(256), SegmentStop(5 * 256)]
+
+
+def test_one_window_that_is_sure_is_enough() -> None:
+    assert run([0.0, 0.97, 0.1, 0.1]) == [SegmentStart(256), SegmentStop(2 * 256)]
+    assert run([0.6, 0.97]) == [SegmentStart(0)]
 
 
 def test_a_click_is_no_speech_and_a_short_dip_no_stop() -> None:
