@@ -31,7 +31,7 @@ class TurnSettings:
     """Silence after which the turn so far is transcribed, before it is known to be over."""
     score_interval_ms: int = 100
     """The turn detector judges a silence anew so often; 0: never."""
-    speculation_lead_ms: int = 700
+    speculation_lead_ms: int = 1_300
     """A reply is prepared, unheard, at most so long before its turn is expected to be over."""
     speculation_keep_ms: int = 400
     """Speech for so long makes a prepared reply worthless; shorter may have been a noise."""
