@@ -64,8 +64,17 @@ def test_what_was_heard_survives_its_file(held_back: list[HeardTurn], tmp_path: 
 
 
 @pytest.mark.model
-@pytest.mark.timeout(900)
-def test_the_real_models_still_cut_at_most_one_turn_in_twenty() -> None:
+@pytest.mark.timeout(600)
+def test_what_the_models_heard_is_what_they_hear(held_back: list[HeardTurn]) -> None:
+    """``heard.jsonl`` speaks for the models as they are now: a change of theirs asks for ``pause_corpus --hear``."""
+    noted = held_back[::4]
+    wanted = {turn.name for turn in noted}
     models = LocalModels(CACHE / "models", stt="whisper-base", language="en", threads=2, cache=None)
-    heard = list(models.hear(load_corpus(FOLDER, half="held-back"), SETTINGS, lambda: None))
-    assert shipped(heard).cut_share <= 0.05
+    recordings = [one for one in load_corpus(FOLDER, half="held-back") if one.name in wanted]
+    heard = {turn.name: turn for turn in models.hear(recordings, SETTINGS, lambda: None)}
+    differing = [
+        turn.name for turn in noted if shipped([turn]).cut_turns != shipped([heard[turn.name]]).cut_turns
+    ]
+    assert len(noted) > 25
+    # The arithmetic of another processor moves a score now and then.
+    assert len(differing) <= 1, differing
