@@ -23,12 +23,13 @@ from models.transcript_guards import (
     Decoded,
     believed,
     is_looping,
+    is_too_fast,
     leans_on_hot_words,
     voiced_ms,
 )
 
-FRAMES_SHORT: Final = 600
-"""Fewest frames at the first attempt: with 500 words go wrong that 600 gets right as often as 1000 and 3000 do."""
+FRAMES_SHORT: Final = 800
+"""Fewest frames at the first attempt: with 600 some sentences are said two or three times over, with 500 words go wrong."""
 FRAMES_SURE: Final = 1000
 """Fewest frames at the second."""
 _FRAMES_TAIL: Final = 100
@@ -92,25 +93,33 @@ def decode(
         return [NOTHING] * len(clips)
     results = run.generate(encoded)
     sure = frames_of(run.samples, FRAMES_SURE)
-    unsure = [index for index, result in enumerate(results) if is_unsure(result)]
+    voiced = [voiced_ms(clip) for clip in clips]
+    unsure = [index for index, result in enumerate(results) if is_unsure(result, voiced[index])]
     if unsure and sure > frames and go_on():
         encoded = run.encode(sure)
         _replace(results, run.generate(encoded), unsure)
-    looping = [index for index, result in enumerate(results) if is_looping(result.text)]
+    looping = [
+        index
+        for index, result in enumerate(results)
+        if is_looping(result.text) or is_too_fast(result.text, voiced[index])
+    ]
     if looping:
         _replace(results, run.generate(encoded, no_repeat=3), looping)
     expected = [index for index, one in enumerate(results) if leans_on_hot_words(one.text, hot_words)]
     if expected:
         plain = run.generate(encoded, hinted=False)
-        echoes = [index for index in expected if not believed(plain[index], voiced_ms(clips[index]))]
+        echoes = [index for index in expected if not believed(plain[index], voiced[index])]
         _replace(results, plain, echoes)
     return results
 
 
-def is_unsure(decoded: Decoded) -> bool:
-    """Say whether a second look is worth its time: the decoder loops, or hesitates over what may be speech."""
+def is_unsure(decoded: Decoded, voiced: int) -> bool:
+    """Say whether a second look is worth its time: the decoder loops, says more than ``voiced`` milliseconds can hold
+    (a sentence that comes twice), or hesitates over what may be speech."""
+    if is_looping(decoded.text) or is_too_fast(decoded.text, voiced):
+        return True
     hesitates = GUESSED_LOG_PROBABILITY < decoded.mean_log_probability < _UNSURE_LOG_PROBABILITY
-    return is_looping(decoded.text) or (hesitates and decoded.no_speech < NO_SPEECH_LIMIT)
+    return hesitates and decoded.no_speech < NO_SPEECH_LIMIT
 
 
 def frames_of(samples: int, floor: int) -> int:

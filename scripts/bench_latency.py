@@ -269,7 +269,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=112, help="turns to take")
-    parser.add_argument("--minutes", type=float, default=11.6, help="when no further turn is begun")
+    parser.add_argument("--minutes", type=float, default=16.0, help="when no further turn is begun")
     parser.add_argument("--over", choices=("sip", "websocket"), default="sip")
     parser.add_argument("--seed", type=int, default=1, help="order of the lines")
     parser.add_argument("--out", type=Path, default=OUT)

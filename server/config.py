@@ -159,7 +159,7 @@ class TurnTakingSettings(Section):
     """Silence must last so long to count as a pause."""
     endpointing: Literal["fused", "transcript", "fixed"] = "fused"
     """What ends a turn: words, sound and habit together, the words only, or a silence of one length."""
-    patience: Annotated[float, Field(gt=0, le=4)] = 1.0
+    patience: Annotated[float, Field(gt=0, le=4)] = 0.9
     """``fused``: below 1 answers sooner what sounds sure, and cuts more callers off; above 1 stretches every silence."""
     endpoint_silence_ms: PositiveInt = 450
     """``transcript`` and ``fixed``: silence that ends a turn which sounds finished."""

@@ -21,7 +21,7 @@ class TurnSettings:
     """Silence needed before the caller counts as having paused."""
     endpointing: str = "fused"
     """``fused`` (words, sound, habit), ``transcript`` (words only) or ``fixed`` (one silence)."""
-    patience: float = 1.0
+    patience: float = 0.9
     """``fused``: below 1 what sounds sure is answered sooner and more callers are cut off; above 1 all silences stretch."""
     endpoint_silence_ms: int = 450
     """``transcript`` and ``fixed``: silence that ends a turn whose transcript sounds finished."""

@@ -58,15 +58,22 @@ def test_what_the_decoder_is_sure_of_costs_one_short_run() -> None:
     assert (engine.frames, engine.generated) == ([FRAMES_SHORT], 1)
 
 
-@pytest.mark.parametrize("first", [LOOP, GUESS], ids=["loop", "guess"])
+TWICE = Decoded(
+    "Children need to come with a parent. Children need to come with a parent. Children need", -0.07, 0.02
+)
+"""More than anybody says in the second that the clip lasts."""
+
+
+@pytest.mark.parametrize("first", [LOOP, GUESS, TWICE], ids=["loop", "guess", "said twice"])
 def test_what_it_loops_over_or_guesses_is_looked_at_again_with_more_frames(first: Decoded) -> None:
     engine = ScriptedEngine(short=first)
     assert decoded(engine) is SPEECH
     assert engine.frames == [FRAMES_SHORT, FRAMES_SURE]
 
 
-def test_what_loops_even_then_is_decoded_without_repetitions() -> None:
-    assert decoded(ScriptedEngine(short=LOOP, sure=LOOP)) is SPEECH
+@pytest.mark.parametrize("again", [LOOP, TWICE], ids=["loop", "said twice"])
+def test_what_loops_even_then_is_decoded_without_repetitions(again: Decoded) -> None:
+    assert decoded(ScriptedEngine(short=again, sure=again)) is SPEECH
 
 
 def test_noise_is_not_looked_at_twice() -> None:

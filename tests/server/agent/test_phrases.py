@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,12 @@ def book(directory: Path, **options: object) -> PhraseBook:
 
 
 def files(directory: Path) -> list[Path]:
-    """The sentences there, used longest ago first."""
-    return sorted(directory.glob("*.phrase"), key=lambda path: path.stat().st_mtime)
+    """The sentences there, used longest ago first. One may go while they are looked at."""
+    used: list[tuple[float, Path]] = []
+    for path in directory.glob("*.phrase"):
+        with suppress(FileNotFoundError):
+            used.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(used)]
 
 
 async def until(condition: Callable[[], bool]) -> None:
