@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from sip.leg_protocol import LegEndCause, LegStatistics, Offer
@@ -47,7 +48,7 @@ class Ending:
 
 
 @dataclass(slots=True, kw_only=True)
-class AttendedCall:
+class AttendedCall(ABC):
     """What the switchboard knows of a call; a door's own class adds its wire."""
 
     offer: Offer
@@ -68,25 +69,30 @@ class AttendedCall:
         return self.offer.leg_id
 
     @property
+    @abstractmethod
     def playout(self) -> Playout:
         """What is still to be said to the caller."""
-        raise NotImplementedError
+        ...
 
     @property
+    @abstractmethod
     def offset(self) -> int:
         """Sample clock of the caller's audio."""
-        raise NotImplementedError
+        ...
 
     @property
+    @abstractmethod
     def drained(self) -> bool:
         """Return whether everything queued was sent, or cannot be because the peer does not listen."""
-        raise NotImplementedError
+        ...
 
     @property
+    @abstractmethod
     def up(self) -> bool:
         """Return whether media flows."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def statistics(self) -> LegStatistics:
         """Return the counters of its media."""
-        raise NotImplementedError
+        ...
